@@ -1,0 +1,44 @@
+"""Engines and their models as the rest of the service sees them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+EngineKind = Literal["llamacpp", "ollama", "openai_compat", "fake"]
+Capability = Literal["chat", "stream", "embed", "tools", "vision"]
+EngineStatus = Literal["ok", "starting", "down"]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """One row of settings: an engine to be built. `name` is what clients put before the slash."""
+
+    name: str
+    kind: EngineKind
+    url: str
+    api_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model of an engine. `digest` changes when its weights do; sizes are None where unknown."""
+
+    name: str
+    engine: str
+    digest: str
+    size_bytes: int | None
+    context_length: int | None
+    is_loaded: bool
+    capabilities: tuple[Capability, ...]
+
+    @property
+    def id(self) -> str:
+        return f"{self.engine}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class PullProgress:
+    """A step of a model's download. Bytes are None while the size is unknown."""
+
+    status: str
+    completed_bytes: int | None = None
+    total_bytes: int | None = None

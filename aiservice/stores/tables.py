@@ -1,0 +1,124 @@
+"""The tables of the main database, for SQLite and PostgreSQL alike. Names and columns are a contract."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class Moment(TypeDecorator[int]):
+    """Microseconds since the epoch in Python; timestamptz in PostgreSQL, an integer in SQLite."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(sa.TIMESTAMP(timezone=True))
+        return dialect.type_descriptor(sa.BigInteger())
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> Any:
+        if value is None or dialect.name != "postgresql":
+            return value
+        return datetime.fromtimestamp(value / 1_000_000, UTC)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> int | None:
+        if value is None:
+            return None
+        return round(value.timestamp() * 1_000_000) if isinstance(value, datetime) else int(value)
+
+
+def _id() -> sa.Uuid[str]:
+    return sa.Uuid(as_uuid=False)
+
+
+ai_api_keys = sa.Table(
+    "ai_api_keys",
+    metadata,
+    sa.Column("id", _id(), primary_key=True),
+    sa.Column("logical_id", _id(), nullable=False),
+    sa.Column("kid", sa.String(12), nullable=False, unique=True),
+    sa.Column("tenant_id", sa.String(64), nullable=False),
+    sa.Column("user_id", sa.String(64)),
+    sa.Column("key_name", sa.String(128), nullable=False),
+    sa.Column("key_hash", sa.String(60), nullable=False),
+    sa.Column("key_mac", sa.LargeBinary(32), nullable=False),
+    sa.Column("mac_version", sa.SmallInteger, nullable=False),
+    sa.Column("tier", sa.String(16), nullable=False),
+    sa.Column("scopes", sa.JSON, nullable=False),
+    sa.Column("models", sa.JSON, nullable=False),
+    sa.Column("allowed_ips", sa.JSON, nullable=False),
+    sa.Column("quota_requests_per_hour", sa.BigInteger),
+    sa.Column("tokens_per_hour", sa.BigInteger),
+    sa.Column("concurrency", sa.Integer),
+    sa.Column("is_active", sa.Boolean, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("expires_at", Moment, nullable=False),
+    sa.Column("last_used_at", Moment),
+    sa.Index(None, "tenant_id", "id"),
+)
+
+auth_events = sa.Table(
+    "auth_events",
+    metadata,
+    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("kid", sa.String(12), nullable=False),
+    sa.Column("created_at", Moment, nullable=False, index=True),
+    sqlite_autoincrement=True,
+)
+
+# api_key_id is the logical id of ai_api_keys (rotation keeps it), or the zero UUID of the built-in tenants;
+# there is no foreign key, so that erasing a key never touches the ledger.
+ai_usage_logs = sa.Table(
+    "ai_usage_logs",
+    metadata,
+    sa.Column("id", _id(), primary_key=True),
+    sa.Column("api_key_id", _id(), nullable=False),
+    sa.Column("tenant_id", sa.String(64), nullable=False),
+    sa.Column("user_id", sa.String(64)),
+    sa.Column("endpoint", sa.String(64), nullable=False),
+    sa.Column("prompt_tokens", sa.BigInteger, nullable=False),
+    sa.Column("completion_tokens", sa.BigInteger, nullable=False),
+    sa.Column("total_tokens", sa.BigInteger, nullable=False),
+    sa.Column("tokens_saved", sa.BigInteger, nullable=False),
+    sa.Column("model_used", sa.String(256)),
+    sa.Column("response_cached", sa.Boolean, nullable=False),
+    sa.Column("response_time_ms", sa.BigInteger, nullable=False),
+    sa.Column("status_code", sa.SmallInteger, nullable=False),
+    sa.Column("error_message", sa.String(500)),
+    sa.Column("created_at", Moment, primary_key=True),
+    sa.Index(None, "tenant_id", "id"),
+    sa.Index(None, "api_key_id", "created_at"),
+)
+
+usage_dead_letters = sa.Table(
+    "usage_dead_letters",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("record", sa.JSON, nullable=False),
+    sa.Column("reason", sa.String(500), nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+)
+
+audit_log = sa.Table(
+    "audit_log",
+    metadata,
+    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("tenant_id", sa.String(64), nullable=False, index=True),
+    sa.Column("actor", sa.String(64), nullable=False),
+    sa.Column("action", sa.String(64), nullable=False),
+    sa.Column("subject", sa.String(256), nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("chain", sa.LargeBinary(32), nullable=False),
+)
