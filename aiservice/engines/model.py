@@ -20,7 +20,10 @@ class EngineSpec:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model of an engine. `digest` changes when its weights do; sizes are None where unknown."""
+    """A model of an engine. `digest` changes when its weights do; sizes are None where unknown.
+
+    Prices are in billionths of the operator's currency unit per token.
+    """
 
     name: str
     engine: str
@@ -29,6 +32,8 @@ class Model:
     context_length: int | None
     is_loaded: bool
     capabilities: tuple[Capability, ...]
+    prompt_price_nano: int = 0
+    completion_price_nano: int = 0
 
     @property
     def id(self) -> str:

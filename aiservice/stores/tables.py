@@ -92,6 +92,7 @@ ai_usage_logs = sa.Table(
     sa.Column("completion_tokens", sa.BigInteger, nullable=False),
     sa.Column("total_tokens", sa.BigInteger, nullable=False),
     sa.Column("tokens_saved", sa.BigInteger, nullable=False),
+    sa.Column("cost_nano", sa.BigInteger, nullable=False),
     sa.Column("model_used", sa.String(256)),
     sa.Column("response_cached", sa.Boolean, nullable=False),
     sa.Column("response_time_ms", sa.BigInteger, nullable=False),

@@ -25,7 +25,10 @@ class UsageStart:
 
 @dataclass(frozen=True, slots=True)
 class UsageRecord:
-    """One row of `ai_usage_logs`: what a request was, cost and came to. `response_time_ms` >= 0."""
+    """One row of `ai_usage_logs`: what a request was and came to.
+
+    `response_time_ms` >= 0; `cost_nano` in billionths of the currency unit that the engine's prices are given in.
+    """
 
     id: str
     api_key_id: str
@@ -41,6 +44,7 @@ class UsageRecord:
     status_code: int
     error_message: str | None
     created_at_us: int
+    cost_nano: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -56,6 +60,7 @@ class UsageGroup:
     prompt_tokens: int
     completion_tokens: int
     cached: int
+    cost_nano: int
     response_time_ms_total: int
 
 
