@@ -7,7 +7,10 @@ from aiservice.core.types import Completion
 
 
 class Cache(Protocol):
-    """Answers by key. A store that is down is a miss and a counted warning, never an error to the caller."""
+    """Answers by key. To a request a store that is down is a miss and a counted warning, never an error."""
+
+    failures: int
+    """How often the store could not be used since this process started."""
 
     async def get(self, key: CacheKey, *, max_age_s: int | None = None) -> Entry | None:
         """The entry if it is there, untampered, not expired and not older than `max_age_s`; counts hit or miss."""
@@ -18,7 +21,14 @@ class Cache(Protocol):
         ...
 
     async def clear(self, *, tenant_id: str | None = None, model: str | None = None) -> int:
-        """Drops the entries of a tenant, of a model, of both, or all; says how many were live."""
+        """Drops the entries of a tenant, of a model, of both, or all; says how many were live.
+
+        An operator must know that it did not work: raises `StoreUnavailable`.
+        """
         ...
 
-    async def stats(self) -> CacheStats: ...
+    async def stats(self) -> CacheStats:
+        """Live entries and the look-ups of all workers; raises `StoreUnavailable`."""
+        ...
+
+    async def aclose(self) -> None: ...

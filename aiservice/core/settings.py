@@ -121,6 +121,22 @@ class LimitSettings(_Group):
         "MAX_TOKENS_ENTERPRISE", 16_384, "Largest max_tokens of the enterprise tier.", ge=1, le=1_000_000
     )
 
+    def quota_of(self, tier: str) -> int:
+        """The requests that a tier may make in its window."""
+        return {
+            "free": self.default_rate_limit,
+            "pro": self.rate_limit_pro,
+            "enterprise": self.rate_limit_enterprise,
+        }[tier]
+
+    def max_tokens_of(self, tier: str) -> int:
+        """The largest max_tokens that a tier may ask for."""
+        return {
+            "free": self.max_tokens_free,
+            "pro": self.max_tokens_pro,
+            "enterprise": self.max_tokens_enterprise,
+        }[tier]
+
 
 class CacheSettings(_Group):
     """The response cache."""

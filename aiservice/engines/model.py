@@ -1,7 +1,10 @@
 """Engines and their models as the rest of the service sees them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
+
+from aiservice.core.types import Tokens
 
 EngineKind = Literal["llamacpp", "ollama", "openai_compat", "fake"]
 Capability = Literal["chat", "stream", "embed", "tools", "vision"]
@@ -9,13 +12,28 @@ EngineStatus = Literal["ok", "starting", "down"]
 
 
 @dataclass(frozen=True, slots=True)
+class Price:
+    """What a model costs, in billionths of the operator's currency unit per token."""
+
+    prompt_nano: int
+    completion_nano: int
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSpec:
-    """One row of settings: an engine to be built. `name` is what clients put before the slash."""
+    """One row of settings: an engine to be built. `name` is what clients put before the slash.
+
+    Rows with the same `group` are replicas: a model that two of them serve is asked for from each in turn. `prices`
+    goes by model name. An engine that `may_be_absent` is not reported as down until it has answered once.
+    """
 
     name: str
     kind: EngineKind
     url: str
-    api_key: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    group: str = ""
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    may_be_absent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +65,8 @@ class PullProgress:
     status: str
     completed_bytes: int | None = None
     total_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EstimatedTokens(Tokens):
+    """Token counts of an engine that gave none: a guess, told from exact counts by its type."""

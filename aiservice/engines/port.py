@@ -1,6 +1,6 @@
 """What an engine does. A new engine is one file with this shape and one row in `registry.py`."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from aiservice.core.types import Chunk, Deadline, Generation
@@ -16,7 +16,7 @@ class Engine(Protocol):
         """What it can serve now; raises `EngineUnreachable` when nothing answers."""
         ...
 
-    def generate(self, model: str, generation: Generation, deadline: Deadline) -> AsyncIterator[Chunk]:
+    def generate(self, model: str, generation: Generation, deadline: Deadline) -> AsyncGenerator[Chunk]:
         """The answer in pieces; the last has finish reason and token counts. An answer that is cut raises.
 
         `model` is the engine's own name of it. Closing the iterator closes the connection, so that the engine's slot
@@ -24,7 +24,7 @@ class Engine(Protocol):
         """
         ...
 
-    def pull(self, model: str) -> AsyncIterator[PullProgress]:
+    def pull(self, model: str) -> AsyncGenerator[PullProgress]:
         """Fetches a model; raises `EngineRefused` where an engine cannot."""
         ...
 

@@ -52,6 +52,10 @@ class ApiKey:
     expires_at_us: int
     last_used_at_us: int | None = None
 
+    def is_good_at(self, now_us: int) -> bool:
+        """Neither revoked nor expired."""
+        return self.is_active and now_us < self.expires_at_us
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -72,6 +76,11 @@ class Caller:
     @property
     def is_admin(self) -> bool:
         return "admin" in self.scopes
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this is the built-in caller of development, not a key of a tenant that is called the same."""
+        return self.key_id == BUILT_IN_KEY_ID and self.tenant_id == LOCAL_TENANT
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +110,73 @@ class NewKey:
 
 @dataclass(frozen=True, slots=True)
 class AuthEvent:
-    """Something that other workers must hear of: a key was made or revoked. `seq` only grows."""
+    """Something that other workers must hear of: a key was made, retired or revoked. `seq` only grows."""
 
     seq: int
     kid: str
     created_at_us: int
+
+
+# Callers without a row: their key id is the zero UUID, and they never expire (the last second of the year 9999).
+BUILT_IN_KEY_ID = "00000000-0000-0000-0000-000000000000"
+NEVER_US = 253_402_300_799_000_000
+
+LOCAL_CALLER = Caller(
+    key_id=BUILT_IN_KEY_ID,
+    logical_id=BUILT_IN_KEY_ID,
+    tenant_id=LOCAL_TENANT,
+    user_id=None,
+    tier="pro",
+    scopes=frozenset(SCOPES) - {"admin"},
+    models=(),
+    quota_requests_per_hour=None,
+    tokens_per_hour=None,
+    concurrency=None,
+    expires_at_us=NEVER_US,
+)
+"""This machine in development, without a key. May make keys for any tenant, tier and quota, but none with the scope
+admin and none with token or concurrency limits; may list, revoke and rotate those of the tenant `local`."""
+
+ADMIN_CALLER = Caller(
+    key_id=BUILT_IN_KEY_ID,
+    logical_id=BUILT_IN_KEY_ID,
+    tenant_id=PLATFORM_TENANT,
+    user_id=None,
+    tier="enterprise",
+    scopes=frozenset(SCOPES),
+    models=(),
+    quota_requests_per_hour=None,
+    tokens_per_hour=None,
+    concurrency=None,
+    expires_at_us=NEVER_US,
+)
+"""The operator: who holds ADMIN_KEY, or works at the command line."""
+
+
+def caller_of(key: ApiKey) -> Caller:
+    """Who asks with this key."""
+    return Caller(
+        key_id=key.id,
+        logical_id=key.logical_id,
+        tenant_id=key.tenant_id,
+        user_id=key.user_id,
+        tier=key.tier,
+        scopes=frozenset(key.scopes),
+        models=key.models,
+        quota_requests_per_hour=key.quota_requests_per_hour,
+        tokens_per_hour=key.tokens_per_hour,
+        concurrency=key.concurrency,
+        expires_at_us=key.expires_at_us,
+    )
+
+
+FIRST_KEY = KeyRequest(
+    tenant_id=LOCAL_TENANT,
+    user_id=None,
+    name="first key",
+    tier="pro",
+    scopes=(*SCOPES_DEFAULT, "nexus:deploy", "keys:write"),
+)
+FIRST_ADMIN_KEY = KeyRequest(
+    tenant_id=PLATFORM_TENANT, user_id=None, name="first admin key", tier="enterprise", scopes=SCOPES
+)

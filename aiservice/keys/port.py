@@ -10,7 +10,11 @@ class KeyStore(Protocol):
     """Stored keys and the events about them. Every method raises `StoreUnavailable` when the store is down."""
 
     async def add(self, key: ApiKey, *, retire_id: str | None = None, retire_at_us: int | None = None) -> None:
-        """Stores a key and its event; on rotation the old key's expiry is pulled in, in the same transaction."""
+        """Stores a key and its event.
+
+        On rotation the old key's expiry is pulled in to `retire_at_us` (never put off), with an event of its own,
+        in the same transaction; nothing is stored and `KeyUnknown` is raised when the old key is not active any more.
+        """
         ...
 
     async def by_kid(self, kid: str) -> ApiKey | None: ...
@@ -29,8 +33,14 @@ class KeyStore(Protocol):
         """Events above `seq`, and those since the time given, in order of `seq`."""
         ...
 
-    async def touch(self, used: Sequence[tuple[str, int]]) -> None:
-        """Sets last_used_at of (key id, time) pairs."""
+    async def last_event_seq(self) -> int:
+        """The highest `seq` so far, 0 before the first event."""
         ...
 
-    async def count_active(self, *, now_us: int) -> int: ...
+    async def touch(self, used: Sequence[tuple[str, int]]) -> None:
+        """Sets last_used_at of (key id, time) pairs, never backwards; ids that are not there are passed over."""
+        ...
+
+    async def count_active(self, *, now_us: int) -> int:
+        """Keys that are neither revoked nor expired."""
+        ...

@@ -7,7 +7,11 @@ from aiservice.limits.model import Bucket, Decision, Standing, Take
 
 
 class Limiter(Protocol):
-    """Token buckets and concurrency slots. Every method raises `StoreUnavailable` when the store is down."""
+    """Token buckets and concurrency slots. Every method raises `StoreUnavailable` when the store is down.
+
+    A take is closed by its refund or its settlement, whichever comes first; the other then does nothing, nor does
+    a second one. What closed a take is remembered for ten minutes.
+    """
 
     async def take(self, take: Take) -> Decision:
         """Takes every cost and slot in one atomic step, or nothing at all."""
@@ -18,7 +22,11 @@ class Limiter(Protocol):
         ...
 
     async def settle(self, take: Take, amounts: Sequence[int]) -> None:
-        """Replaces what was taken by what was true, once per request id; a level may go below zero. Frees the slots."""
+        """Replaces what was taken by what was true, once per request id; a level may go below zero. Frees the slots.
+
+        `amounts` are in the order of the costs. Where they are what was taken and there are no slots, nothing is
+        to be done and nothing is remembered: such a settlement costs nothing, and does not close the take.
+        """
         ...
 
     async def renew(self, take: Take) -> None:
@@ -28,3 +36,5 @@ class Limiter(Protocol):
     async def peek(self, buckets: Sequence[Bucket]) -> Sequence[Standing]:
         """The buckets as they stand; takes nothing."""
         ...
+
+    async def aclose(self) -> None: ...

@@ -75,3 +75,30 @@ class UsageTotals:
     tokens_saved: int
     response_time_ms_total: int
     by_status: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolHealth:
+    """How the spool stands. `is_full`: new requests get 503; `is_degraded`: an operator should look.
+
+    `backlog_bytes` is the size of all spool files of all workers, `free_bytes` what the disk has left.
+    """
+
+    is_full: bool
+    is_degraded: bool
+    backlog_bytes: int
+    free_bytes: int
+
+
+@dataclass(slots=True)
+class LedgerCounts:
+    """What a ledger has done since it was made, for metrics."""
+
+    shipped_rows: int = 0
+    repeated_rows: int = 0
+    dead_letters: int = 0
+    lost_requests: int = 0
+    adopted_folders: int = 0
+    damaged_files: int = 0
+    unspooled_rows: int = 0
+    sync_failures: int = 0

@@ -13,6 +13,10 @@ class UsageStore(Protocol):
         """Inserts rows in one transaction, skipping ids that are there; says how many were new."""
         ...
 
+    async def bury(self, record: UsageRecord, reason: str) -> None:
+        """Puts a row that cannot be inserted into `usage_dead_letters`, once per id; `reason` is cut at 500."""
+        ...
+
     async def page(
         self, *, tenant_id: str, api_key_id: str | None, cursor: str | None, limit: int
     ) -> Sequence[UsageRecord]:

@@ -1,0 +1,59 @@
+# Every target's help is the comment behind it; `make` alone prints them.
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint types storeys shape docs bench lock clean
+SHELL := /bin/sh
+
+VENV := .venv/bin
+# RING=fast leaves out what needs the real model, kills processes or takes long.
+RING ?= all
+# STRICT=1 turns a skipped test into a failure.
+STRICT ?=
+# CHECK=1 makes `make docs` fail where a page is stale instead of writing it.
+CHECK ?=
+# What pytest gets besides, for example ARGS='-k limits -x'.
+ARGS ?=
+
+FAST := -m "not real and not faults and not clients and not browser and not slow"
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## makes .venv with the locked dependencies and the aiservice command
+	@requirements/install.sh run
+
+run: setup ## starts the service in development mode on http://127.0.0.1:5001 and asks the model one question
+	@unset PYTHONDONTWRITEBYTECODE; ENVIRONMENT=development exec $(VENV)/aiservice run
+
+test: ## all tests; RING=fast the quick ones, STRICT=1 no skips, ARGS=... for pytest
+	@requirements/install.sh dev
+	@STRICT=$(STRICT) $(VENV)/python -m pytest $(if $(filter fast,$(RING)),$(FAST)) $(ARGS)
+
+lint: ## ruff: rules and format
+	@requirements/install.sh dev
+	@$(VENV)/ruff check .
+	@$(VENV)/ruff format --check .
+
+types: ## mypy, strict
+	@requirements/install.sh dev
+	@$(VENV)/mypy
+
+storeys: # the imports alone; tests/shape is part of `make test` too
+	@requirements/install.sh dev
+	@$(VENV)/lint-imports
+
+shape: storeys ## the house rules: imports, sizes, names, rooms
+	@$(VENV)/python -m pytest -q tests/shape
+
+docs: ## writes the reference pages and .env.example; CHECK=1 only compares
+	@requirements/install.sh dev
+	@$(VENV)/python docs/generate.py $(if $(CHECK),--check)
+
+bench: ## measures rates, latency and CPU per request on this machine
+	@requirements/install.sh dev
+	@$(VENV)/python bench/run.py
+
+lock: ## writes the dependency locks anew (needs uv)
+	@requirements/lock.sh
+
+clean: ## removes .venv and the tools' caches; data stays
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

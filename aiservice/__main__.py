@@ -1,0 +1,5 @@
+"""`python -m aiservice` is the command `aiservice`."""
+
+from aiservice.cli import main
+
+main()

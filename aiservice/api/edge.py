@@ -1,0 +1,106 @@
+"""The outermost ring: every request gets its id, CORS and body bounds here, and every last error an answer."""
+
+import re
+
+from aiservice.api.asgi import App, Headers, Message, Receive, Scope, Send, send_bytes
+from aiservice.api.errors import encode, headers_of, note, unexpected
+from aiservice.core.clock import Clock
+from aiservice.core.errors import AIServiceError
+from aiservice.core.ids import uuid7
+from aiservice.core.settings import ServerSettings
+from aiservice.observe import REQUEST_ID
+from aiservice.observe.metrics import Metrics
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_ALLOWED_METHODS = b"GET, POST, PUT, DELETE"
+_ALLOWED_HEADERS = b"authorization, content-type, x-api-key, x-admin-key, x-request-id, cache-control, idempotency-key"
+_EXPOSED_HEADERS = (
+    b"x-request-id, x-cache, age, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, retry-after"
+)
+_PREFLIGHT_MAX_AGE_S = b"600"
+
+
+class Edge:
+    """Pure ASGI; wraps the whole application."""
+
+    def __init__(self, app: App, settings: ServerSettings, metrics: Metrics, clock: Clock) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._clock = clock
+        self._allows_any = "*" in settings.allowed_origins
+        self._origins = frozenset(origin.encode() for origin in settings.allowed_origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        started_s = self._clock.monotonic_s()
+        scope["request_id"] = uuid7(self._clock.now_us())
+        shown_id = _shown_id(headers, scope["request_id"])
+        REQUEST_ID.set(shown_id)
+        response = _Response(send, [(b"x-request-id", shown_id.encode()), *self._cors(headers)])
+        self._metrics.request_opened()
+        try:
+            if scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
+                await self._preflight(headers, response)
+            else:
+                await self._app(scope, receive, response.send)
+        except AIServiceError as error:
+            note(error)
+            await response.fail(error)
+        except Exception as error:  # noqa: BLE001 - the last handler: the client gets an answer, the log the trace
+            await response.fail(unexpected(error))
+        finally:
+            self._metrics.request_closed()
+            self._metrics.request(scope["path"], response.status, self._clock.monotonic_s() - started_s)
+
+    def _cors(self, headers: dict[bytes, bytes]) -> Headers:
+        origin = headers.get(b"origin")
+        if origin is None or not (self._allows_any or origin in self._origins):
+            return []
+        return [
+            (b"access-control-allow-origin", origin),
+            (b"access-control-expose-headers", _EXPOSED_HEADERS),
+            (b"vary", b"Origin"),
+        ]
+
+    async def _preflight(self, headers: dict[bytes, bytes], response: "_Response") -> None:
+        """The browser's question before a request from another origin; without a known origin it gets no permission."""
+        allowed: Headers = []
+        if self._cors(headers):
+            allowed = [
+                (b"access-control-allow-methods", _ALLOWED_METHODS),
+                (b"access-control-allow-headers", _ALLOWED_HEADERS),
+                (b"access-control-max-age", _PREFLIGHT_MAX_AGE_S),
+            ]
+        await send_bytes(response.send, 204 if allowed else 403, allowed, b"")
+
+
+class _Response:
+    """The answer on its way out: gets the edge's headers, and an error if it has not begun."""
+
+    __slots__ = ("_headers", "_send", "status")
+
+    def __init__(self, send: Send, headers: Headers) -> None:
+        self._send = send
+        self._headers = headers
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], *self._headers]
+        await self._send(message)
+
+    async def fail(self, error: AIServiceError) -> None:
+        """Answers with the error; where the answer has begun, the server cuts it so that it cannot pass as whole."""
+        if self.status:
+            raise error
+        await send_bytes(self.send, error.status, headers_of(error), encode(error))
+
+
+def _shown_id(headers: dict[bytes, bytes], own: str) -> str:
+    """The caller's X-Request-ID if it is of the accepted form, else our own."""
+    given = headers.get(b"x-request-id")
+    return given.decode() if given is not None and _REQUEST_ID.fullmatch(given) else own

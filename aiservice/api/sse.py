@@ -1,0 +1,19 @@
+"""Server-sent events: the framing of streams (HTML standard, section 9.2)."""
+
+import msgspec
+
+from aiservice.api.asgi import Headers
+
+HEADERS: Headers = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+]
+DONE = b"data: [DONE]\n\n"
+
+_encoder = msgspec.json.Encoder()
+
+
+def event(value: object) -> bytes:
+    """One event: JSON escapes line ends, so a value is always one line."""
+    return b"data: " + _encoder.encode(value) + b"\n\n"

@@ -1,0 +1,152 @@
+"""/usage and /usage/logs: what a key has used and what it has left."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from pydantic import AwareDatetime, BaseModel, StringConstraints
+
+from aiservice.api.auth import Auth
+from aiservice.api.guard import caller_of, guarded
+from aiservice.api.rooms import Rooms
+from aiservice.core.errors import FieldInvalid
+from aiservice.core.ids import iso_utc
+from aiservice.usage import UsageGroup, UsageRecord
+
+SERIES_DAYS_DEFAULT = 30
+NANO = 1_000_000_000
+
+Uuid = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
+
+
+class SeriesRow(BaseModel):
+    """Sums over one day, model, endpoint or key; `cost` in the currency of the engines' prices."""
+
+    key: str
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    cached: int
+    cost: float
+    avg_response_time_ms: float
+
+
+class UsageView(BaseModel):
+    """The caller's request bucket as it stands, and on request sums from the ledger as of a moment."""
+
+    requests_used: int
+    requests_limit: int
+    requests_remaining: int
+    window_reset: str
+    series: list[SeriesRow] | None = None
+    as_of: str | None = None
+
+
+class UsageLog(BaseModel):
+    """One row of the ledger."""
+
+    id: str
+    api_key_id: str
+    tenant_id: str
+    endpoint: str
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    model_used: str | None
+    response_cached: bool
+    response_time_ms: int
+    status_code: int
+    error_message: str | None
+    created_at: str
+
+
+class UsagePage(BaseModel):
+    """Some rows, newest first; `next_cursor` asks for the ones after them."""
+
+    logs: list[UsageLog]
+    next_cursor: str | None
+
+
+def router(rooms: Rooms) -> APIRouter:
+    routes = APIRouter(tags=["usage"], route_class=guarded(rooms, Auth.usage_reader))
+
+    @routes.get("/usage", response_model_exclude_none=True)
+    async def usage(
+        request: Request,
+        from_: Annotated[AwareDatetime | None, Query(alias="from")] = None,
+        to: Annotated[AwareDatetime | None, Query()] = None,
+        group_by: Annotated[Literal["day", "model", "endpoint", "key"] | None, Query()] = None,
+    ) -> UsageView:
+        """The caller's limit; with from, to or group_by also sums over its rows (by day unless said)."""
+        caller = caller_of(request)
+        standing = await rooms.limits.standing(caller)
+        view = UsageView(
+            requests_used=standing.limit - standing.remaining,
+            requests_limit=standing.limit,
+            requests_remaining=standing.remaining,
+            window_reset=iso_utc(standing.reset_at_s * 1_000_000),
+        )
+        if from_ or to or group_by:
+            now_us = rooms.clock.now_us()
+            from_us, to_us = _span(from_, to, now_us)
+            groups = await rooms.ledger.series(
+                tenant_id=caller.tenant_id,
+                api_key_id=caller.logical_id,
+                from_us=from_us,
+                to_us=to_us,
+                group_by=group_by or "day",
+            )
+            view.series, view.as_of = _series(groups), iso_utc(now_us)
+        return view
+
+    @routes.get("/usage/logs")
+    async def usage_logs(
+        request: Request,
+        cursor: Annotated[Uuid | None, Query()] = None,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    ) -> UsagePage:
+        """The caller's own rows, newest first."""
+        caller = caller_of(request)
+        rows = await rooms.ledger.page(
+            tenant_id=caller.tenant_id, api_key_id=caller.logical_id, cursor=cursor, limit=limit + 1
+        )
+        logs = [_log_of(row) for row in rows[:limit]]
+        return UsagePage(logs=logs, next_cursor=logs[-1].id if len(rows) > limit else None)
+
+    return routes
+
+
+def _span(from_: datetime | None, to: datetime | None, now_us: int) -> tuple[int, int]:
+    end = to or datetime.fromtimestamp(now_us / 1_000_000, UTC)
+    start = from_ or end - timedelta(days=SERIES_DAYS_DEFAULT)
+    if start > end:
+        raise FieldInvalid("from is later than to.", param="from")
+    return round(start.timestamp() * 1_000_000), round(end.timestamp() * 1_000_000) + (0 if to else 1)
+
+
+def _series(groups: Sequence[UsageGroup]) -> list[SeriesRow]:
+    return [
+        SeriesRow(
+            key=group.key,
+            requests=group.requests,
+            prompt_tokens=group.prompt_tokens,
+            completion_tokens=group.completion_tokens,
+            total_tokens=group.prompt_tokens + group.completion_tokens,
+            cached=group.cached,
+            cost=group.cost_nano / NANO,
+            avg_response_time_ms=group.response_time_ms_total / group.requests,
+        )
+        for group in groups
+    ]
+
+
+def _log_of(row: UsageRecord) -> UsageLog:
+    values: dict[str, Any] = asdict(row)
+    return UsageLog(
+        **{name: values[name] for name in UsageLog.model_fields if name in values},
+        total_tokens=row.total_tokens,
+        created_at=iso_utc(row.created_at_us),
+    )

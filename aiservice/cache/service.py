@@ -1,0 +1,62 @@
+"""The policy of the cache: what may be read from it and what may be kept in it."""
+
+from aiservice.cache.key import Operation, request_key
+from aiservice.cache.model import CacheKey, CachePolicy, CacheStats, Entry
+from aiservice.cache.policy import read_policy
+from aiservice.cache.port import Cache
+from aiservice.core.settings import CacheSettings
+from aiservice.core.types import Completion, Generation
+
+# An answer that a filter ended is not what another caller should get.
+_FINISHED = ("stop", "length", "tool_calls")
+
+
+class ResponseCache:
+    """Joins key, policy and store. A TTL of 0 switches it off: nothing is read or kept, every call is a bypass."""
+
+    def __init__(self, settings: CacheSettings, cache: Cache) -> None:
+        self._is_on = settings.ttl_s > 0
+        self._cache = cache
+
+    @property
+    def failures(self) -> int:
+        """How often the store could not be used since this process started."""
+        return self._cache.failures
+
+    def policy(self, header: str | None) -> CachePolicy:
+        """What a request's Cache-Control comes to; raises `InvalidRequest` where it cannot be read.
+
+        `may_read` and `may_write` false is a bypass; only `may_read` false (no-cache) asks for a new answer to keep.
+        """
+        policy = read_policy(header)
+        if self._is_on:
+            return policy
+        return CachePolicy(may_read=False, may_write=False, only_if_cached=policy.only_if_cached)
+
+    def key(
+        self, generation: Generation, *, tenant_id: str, model: str, model_digest: str, operation: Operation = "chat"
+    ) -> CacheKey:
+        """The key of a request within a tenant; `model` and its digest as resolved."""
+        return request_key(generation, tenant_id=tenant_id, model=model, model_digest=model_digest, operation=operation)
+
+    async def look_up(self, key: CacheKey, policy: CachePolicy) -> Entry | None:
+        """The kept answer, or None where there is none, it is too old, or the policy forbids to look."""
+        if not (policy.may_read and self._is_on):
+            return None
+        return await self._cache.get(key, max_age_s=policy.max_age_s)
+
+    async def keep(self, key: CacheKey, completion: Completion) -> None:
+        """Keeps a whole answer. Errors and answers that were cut off never come here; empty ones are not kept."""
+        if self._is_on and completion.text and completion.finish_reason in _FINISHED:
+            await self._cache.put(key, completion)
+
+    async def clear(self, *, tenant_id: str | None = None, model: str | None = None) -> int:
+        """Drops the entries of a tenant, a model, both, or all; raises `StoreUnavailable`."""
+        return await self._cache.clear(tenant_id=tenant_id, model=model)
+
+    async def stats(self) -> CacheStats:
+        """Counts over all workers; raises `StoreUnavailable`."""
+        return await self._cache.stats()
+
+    async def aclose(self) -> None:
+        await self._cache.aclose()

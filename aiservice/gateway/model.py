@@ -1,0 +1,94 @@
+"""What walks through the corridor: the visit going in, the answer coming out."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from aiservice.cache import CacheKey
+from aiservice.core.types import Chunk, Completion, FinishReason, Generation, Tokens
+from aiservice.engines import Route
+from aiservice.keys import Caller
+from aiservice.limits import Decision, Take
+
+CacheState = Literal["HIT", "MISS", "BYPASS"]
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request of a known caller at one door.
+
+    `id` is its UUIDv7; `created_at_us` the wall time and `started_s` the monotonic time of its arrival.
+    """
+
+    id: str
+    endpoint: str
+    caller: Caller
+    created_at_us: int
+    started_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the corridor gives back once the first chunk is there.
+
+    `rest` yields the chunks after `first` and must be closed by whoever holds the answer, also when `first` was all.
+    `age_s` is the age of a cached answer, None otherwise.
+    """
+
+    model: str
+    engine: str
+    cache_state: CacheState
+    decision: Decision
+    first: Chunk
+    rest: AsyncGenerator[Chunk]
+    age_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """A visit on its way to an engine: where it goes, what was taken for it, and the key its answer is kept under."""
+
+    visit: Visit
+    generation: Generation
+    route: Route
+    take: Take
+    cache_key: CacheKey | None
+    prompt_estimate: int
+
+
+@dataclass(slots=True)
+class Transcript:
+    """An answer as it grows: what the ledger and the cache need to know of it at any moment.
+
+    `marked_s` is the monotonic time of the last mark in the spool, at first that of the engine's call.
+    """
+
+    prompt_estimate: int
+    marked_s: float
+    is_empty: bool = True
+    parts: list[str] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+    tokens: Tokens | None = None
+
+    def add(self, chunk: Chunk) -> None:
+        self.is_empty = False
+        if chunk.text:
+            self.parts.append(chunk.text)
+        if chunk.finish_reason is not None:
+            self.finish_reason = chunk.finish_reason
+        if chunk.tokens is not None:
+            self.tokens = chunk.tokens
+
+    def tokens_so_far(self) -> Tokens:
+        """The engine's own count, or before it came: the estimate for the prompt and a token for each chunk."""
+        return self.tokens or Tokens(self.prompt_estimate if self.parts else 0, len(self.parts))
+
+    @property
+    def is_complete(self) -> bool:
+        return self.finish_reason is not None and self.tokens is not None
+
+    def completion(self, model: str, engine: str) -> Completion:
+        """The whole answer; only once it is complete."""
+        assert self.finish_reason is not None
+        assert self.tokens is not None
+        return Completion(model, engine, "".join(self.parts), self.finish_reason, self.tokens)

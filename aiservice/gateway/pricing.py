@@ -1,0 +1,18 @@
+"""What tokens cost, and how many a prompt may come to before the engine has counted."""
+
+from aiservice.core.types import Generation, Tokens
+from aiservice.engines import Model
+
+CHARACTERS_PER_TOKEN = 4
+TOKENS_PER_MESSAGE = 4
+
+
+def prompt_estimate(generation: Generation) -> int:
+    """Tokens that a prompt comes to, roughly: one per four characters and four per message (OpenAI's rule of thumb)."""
+    characters = sum(len(message.content) for message in generation.messages)
+    return characters // CHARACTERS_PER_TOKEN + TOKENS_PER_MESSAGE * len(generation.messages)
+
+
+def cost_nano(model: Model, tokens: Tokens) -> int:
+    """The price of an answer in billionths of the operator's currency unit."""
+    return tokens.prompt * model.prompt_price_nano + tokens.completion * model.completion_price_nano

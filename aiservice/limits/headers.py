@@ -1,0 +1,62 @@
+"""What a decision says in an answer's headers, in the three dialects that clients read.
+
+`x-ratelimit-*` of the platform's document (reset in epoch seconds), OpenAI's `x-ratelimit-*-{requests,tokens}` (reset
+as a duration) and the IETF draft's `ratelimit` and `ratelimit-policy`. Of several limits of a kind the tightest speaks.
+"""
+
+from aiservice.limits.model import NEVER_S, Decision, Standing
+
+Header = tuple[bytes, bytes]
+
+
+def of(decision: Decision) -> list[Header]:
+    """The headers, names in lower case; empty for a decision over no bucket."""
+    if len(decision.standings) == 1 and decision.is_allowed:
+        return _requests(decision.standings[0])
+    requests = _tightest(decision, "requests:")
+    tokens = _tightest(decision, "tokens:")
+    headers = [] if requests is None else _requests(requests)
+    if tokens is not None:
+        headers += _tokens(tokens)
+    if not decision.is_allowed and decision.retry_after_s < NEVER_S:
+        headers.append((b"retry-after", b"%d" % decision.retry_after_s))
+    return headers
+
+
+def duration(seconds: int) -> str:
+    """Seconds as OpenAI writes them: 0s, 59s, 6m0s, 1h0m1s."""
+    minutes, seconds = divmod(seconds, 60)
+    if minutes == 0:
+        return f"{seconds}s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes}m{seconds}s" if hours else f"{minutes}m{seconds}s"
+
+
+def _tightest(decision: Decision, kind: str) -> Standing | None:
+    own = [standing for standing in decision.standings if standing.bucket_id.startswith(kind)]
+    return min(own, key=lambda standing: (-standing.retry_after_s, standing.remaining), default=None)
+
+
+def _requests(standing: Standing) -> list[Header]:
+    limit, remaining = b"%d" % standing.limit, b"%d" % standing.remaining
+    return [
+        (b"x-ratelimit-limit", limit),
+        (b"x-ratelimit-remaining", remaining),
+        (b"x-ratelimit-reset", b"%d" % standing.reset_at_s),
+        (b"x-ratelimit-limit-requests", limit),
+        (b"x-ratelimit-remaining-requests", remaining),
+        (b"x-ratelimit-reset-requests", duration(standing.reset_after_s).encode()),
+        (b"ratelimit-policy", b'"requests";q=%d;w=%d' % (standing.limit, standing.window_s)),
+        (b"ratelimit", b'"requests";r=%d;t=%d' % (standing.remaining, standing.reset_after_s)),
+    ]
+
+
+def _tokens(standing: Standing) -> list[Header]:
+    # A list header may stand in several lines; each kind has its own.
+    return [
+        (b"x-ratelimit-limit-tokens", b"%d" % standing.limit),
+        (b"x-ratelimit-remaining-tokens", b"%d" % standing.remaining),
+        (b"x-ratelimit-reset-tokens", duration(standing.reset_after_s).encode()),
+        (b"ratelimit-policy", b'"tokens";q=%d;w=%d' % (standing.limit, standing.window_s)),
+        (b"ratelimit", b'"tokens";r=%d;t=%d' % (standing.remaining, standing.reset_after_s)),
+    ]

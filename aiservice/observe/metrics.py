@@ -1,0 +1,173 @@
+"""The metrics and their names. Import only after `share_metrics`, where processes share their values.
+
+Each label's child is looked up once and its method kept, so that counting is a dictionary look-up and a write
+(about 1 us). Values that callers could choose do not become labels without bound: an endpoint must be one of those
+handed to the constructor, and of models, engines and codes the first 100 are told apart; the rest is `other`.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+OTHER = "other"
+LABEL_VALUES_MAX = 100
+REQUEST_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+FIRST_TOKEN_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+CacheResult = Literal["hit", "miss", "bypass"]
+Count = Callable[[float], None]
+
+# The library leaves these two without types.
+_COLLECT_ALL: Callable[[CollectorRegistry], object] = MultiProcessCollector
+_FORGET_LIVE: Callable[[int], None] = mark_process_dead
+
+
+class Metrics:
+    """What one process counts. `render` gives the sums over all processes, the dead included."""
+
+    def __init__(self, endpoints: Iterable[str] = ()) -> None:
+        registry = CollectorRegistry(auto_describe=False)
+        self._registry = registry
+        self._endpoints = frozenset(endpoints)
+        self._requests = Children(
+            Counter(
+                "aiservice_requests_total",
+                "Requests by endpoint and status.",
+                ["endpoint", "status"],
+                registry=registry,
+            ),
+            values_max=LABEL_VALUES_MAX * 10,
+        )
+        self._request_seconds = Children(
+            Histogram(
+                "aiservice_request_seconds",
+                "Time from a request's first byte to its answer's last.",
+                ["endpoint"],
+                registry=registry,
+                buckets=REQUEST_BUCKETS_S,
+            )
+        )
+        self._tokens = Children(
+            Counter("aiservice_tokens_total", "Tokens by model and kind.", ["model", "kind"], registry=registry)
+        )
+        self._cache_lookups = Children(
+            Counter("aiservice_cache_lookups_total", "Cache look-ups by result.", ["result"], registry=registry)
+        )
+        self._limit_refusals = Children(
+            Counter("aiservice_limit_refusals_total", "Requests over a limit, by tier.", ["tier"], registry=registry)
+        )
+        self._engine_errors = Children(
+            Counter(
+                "aiservice_engine_errors_total",
+                "Failed engine calls by engine and error code.",
+                ["engine", "code"],
+                registry=registry,
+            )
+        )
+        self._first_token_seconds = Children(
+            Histogram(
+                "aiservice_engine_first_token_seconds",
+                "Time from the engine's call to its first token.",
+                ["engine"],
+                registry=registry,
+                buckets=FIRST_TOKEN_BUCKETS_S,
+            )
+        )
+        open_requests = Gauge(
+            "aiservice_open_requests", "Requests being worked on.", registry=registry, multiprocess_mode="livesum"
+        )
+        self.request_opened: Callable[[], None] = open_requests.inc
+        self.request_closed: Callable[[], None] = open_requests.dec
+        spool_bytes = Gauge(
+            "aiservice_usage_spool_bytes",
+            "Usage of all workers that is not in the database yet, as measured last.",
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
+        self.set_spool_bytes: Count = spool_bytes.set
+
+    def request(self, endpoint: str, status: int, seconds: float) -> None:
+        """An answer is out; `endpoint` is the route's path as it is registered."""
+        if endpoint not in self._endpoints:
+            endpoint = OTHER
+        self._requests.count(endpoint, str(status), amount=1)
+        self._request_seconds.count(endpoint, amount=seconds)
+
+    def tokens(self, model: str, *, prompt: int, completion: int) -> None:
+        """Tokens that an engine worked on; `model` is the name that the registry resolved."""
+        self._tokens.count(model, "prompt", amount=prompt)
+        self._tokens.count(model, "completion", amount=completion)
+
+    def cache_lookup(self, result: CacheResult) -> None:
+        self._cache_lookups.count(result, amount=1)
+
+    def limit_refusal(self, tier: str) -> None:
+        self._limit_refusals.count(tier, amount=1)
+
+    def engine_error(self, engine: str, code: str) -> None:
+        """An engine call failed; `code` is the error's stable code."""
+        self._engine_errors.count(engine, code, amount=1)
+
+    def engine_first_token(self, engine: str, seconds: float) -> None:
+        self._first_token_seconds.count(engine, amount=seconds)
+
+    def render(self) -> bytes:
+        """Prometheus' text form; its media type is `CONTENT_TYPE`. Reads one small file per process and kind."""
+        if not _is_shared():
+            return generate_latest(self._registry)
+        summed = CollectorRegistry(auto_describe=False)
+        _COLLECT_ALL(summed)
+        return generate_latest(summed)
+
+
+class SupervisorMetrics:
+    """What the supervisor counts; the workers' `render` shows it."""
+
+    def __init__(self) -> None:
+        self._restarts = Counter(
+            "aiservice_worker_restarts_total", "Workers that died and were replaced.", registry=CollectorRegistry()
+        )
+
+    def worker_died(self, pid: int) -> None:
+        """Counts a replaced worker; its open requests leave the sum, its counters stay."""
+        self._restarts.inc()
+        self.process_ended(pid)
+
+    def process_ended(self, pid: int) -> None:
+        if _is_shared():
+            _FORGET_LIVE(pid)
+
+
+class Children:
+    """The children of one metric by their label values, at most `values_max` of them and `other`."""
+
+    __slots__ = ("_counts", "_metric", "_values_max")
+
+    def __init__(self, metric: Counter | Histogram, *, values_max: int = LABEL_VALUES_MAX) -> None:
+        self._metric = metric
+        self._values_max = values_max
+        self._counts: dict[tuple[str, ...], Count] = {}
+
+    def count(self, *labels: str, amount: float) -> None:
+        """Adds to a counter or observes in a histogram."""
+        count = self._counts.get(labels)
+        if count is None:
+            count = self._made(labels)
+        count(amount)
+
+    def _made(self, labels: tuple[str, ...]) -> Count:
+        if len(self._counts) >= self._values_max:
+            labels = (OTHER,) * len(labels)
+        child = self._metric.labels(*labels)
+        count: Count = child.inc if isinstance(child, Counter) else child.observe
+        self._counts[labels] = count
+        return count
+
+
+def _is_shared() -> bool:
+    """Whether prometheus_client, when it was imported, chose values that processes share."""
+    return bool(values.ValueClass._multiprocess)

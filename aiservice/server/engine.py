@@ -1,0 +1,83 @@
+"""The embedded engine as the supervisor starts it: which file, which socket, which command."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+from aiservice.core.clock import Clock
+from aiservice.core.errors import StartRefused
+from aiservice.core.settings import EngineSettings, Settings
+from aiservice.engines.llamacpp import (
+    SMOLLM2,
+    SOCKET_PATH_BYTES_MAX,
+    embedded_model_name,
+    embedded_model_path,
+    socket_path,
+)
+from aiservice.server.child import Child
+
+POINTER_NAME = "llamacpp.path"
+SOCKET_NAME = "llamacpp.sock"
+
+
+@contextmanager
+def engine_child(settings: Settings, clock: Clock, *, command: Sequence[str] | None = None) -> Iterator[Child | None]:
+    """The embedded engine's process, not started yet; None where it is switched off or not installed.
+
+    `command` stands in for the engine's own. Raises `SettingInvalid` when EMBEDDED_MODEL names a file that is not
+    there, `StartRefused` when there is such a file and nothing to run it with.
+    """
+    model = embedded_model_path(settings.engines.embedded_model)
+    if model is None or not _is_installed(settings.engines.embedded_model):
+        yield None
+        return
+    log_path = settings.server.data_dir / "log" / "llamacpp.log"
+    with _socket(settings.server.data_dir.resolve() / "run") as socket:
+        yield Child(command or _command(settings.engines, model, socket), log_path, clock)
+
+
+def _is_installed(embedded_model: str) -> bool:
+    if find_spec("xllamacpp") is not None:
+        return True
+    if embedded_model != SMOLLM2:
+        raise StartRefused(
+            "EMBEDDED_MODEL names a file, but the package xllamacpp that would run it is missing; "
+            "install aiservice[embedded], or set EMBEDDED_MODEL=off."
+        )
+    return False
+
+
+@contextmanager
+def _socket(run_dir: Path) -> Iterator[Path]:
+    """Where the engine shall listen; a temporary folder, written down for the workers, when the usual path is long."""
+    pointer = run_dir / POINTER_NAME
+    pointer.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="aiservice-") as folder:
+        if len(os.fsencode(run_dir / SOCKET_NAME)) > SOCKET_PATH_BYTES_MAX:
+            pointer.write_text(str(Path(folder) / SOCKET_NAME), encoding="utf-8")
+        path = socket_path(run_dir.parent)
+        yield path
+        path.unlink(missing_ok=True)
+        pointer.unlink(missing_ok=True)
+
+
+def _command(engines: EngineSettings, model: Path, socket: Path) -> list[str]:
+    options = {
+        "parent": os.getpid(),
+        "model": model,
+        "name": embedded_model_name(engines.embedded_model),
+        "socket": socket,
+        "slots": engines.embedded_slots,
+        "context": engines.embedded_context,
+        "threads": engines.embedded_threads or os.cpu_count() or 1,
+    }
+    return [
+        sys.executable,
+        "-m",
+        "aiservice.server.embedded",
+        *(f"--{name}={value}" for name, value in options.items()),
+    ]

@@ -1,0 +1,84 @@
+"""The ledger's store in memory: the twin that tests and trials run on."""
+
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+
+from aiservice.core.ids import iso_utc
+from aiservice.usage.model import GroupBy, UsageGroup, UsageRecord, UsageTotals
+
+
+class MemoryUsageStore:
+    """Rows in a dictionary. `dead_letters` are (row, reason) by id."""
+
+    def __init__(self) -> None:
+        self.dead_letters: dict[str, tuple[UsageRecord, str]] = {}
+        self._rows: dict[tuple[str, int], UsageRecord] = {}
+
+    async def insert(self, rows: Sequence[UsageRecord]) -> int:
+        before = len(self._rows)
+        for row in rows:
+            self._rows.setdefault((row.id, row.created_at_us), row)
+        return len(self._rows) - before
+
+    async def bury(self, record: UsageRecord, reason: str) -> None:
+        self.dead_letters.setdefault(record.id, (record, reason[:500]))
+
+    async def page(
+        self, *, tenant_id: str, api_key_id: str | None, cursor: str | None, limit: int
+    ) -> Sequence[UsageRecord]:
+        rows = self._of(tenant_id, api_key_id)
+        below = [row for row in rows if cursor is None or row.id < cursor]
+        return sorted(below, key=attrgetter("id"), reverse=True)[:limit]
+
+    async def series(
+        self, *, tenant_id: str, api_key_id: str | None, from_us: int, to_us: int, group_by: GroupBy
+    ) -> Sequence[UsageGroup]:
+        groups: dict[str, list[UsageRecord]] = {}
+        for row in self._of(tenant_id, api_key_id):
+            if from_us <= row.created_at_us < to_us:
+                groups.setdefault(_group_key(row, group_by), []).append(row)
+        return [_sum(key, rows) for key, rows in sorted(groups.items())]
+
+    async def totals(self) -> UsageTotals:
+        rows = self._rows.values()
+        statuses = sorted({row.status_code for row in rows})
+        return UsageTotals(
+            requests=len(rows),
+            cached=sum(row.response_cached for row in rows),
+            prompt_tokens=sum(row.prompt_tokens for row in rows),
+            completion_tokens=sum(row.completion_tokens for row in rows),
+            tokens_saved=sum(row.tokens_saved for row in rows),
+            response_time_ms_total=sum(row.response_time_ms for row in rows),
+            by_status={status: sum(row.status_code == status for row in rows) for status in statuses},
+        )
+
+    def _of(self, tenant_id: str, api_key_id: str | None) -> Iterable[UsageRecord]:
+        return (
+            row
+            for row in self._rows.values()
+            if row.tenant_id == tenant_id and (api_key_id is None or row.api_key_id == api_key_id)
+        )
+
+
+def _group_key(row: UsageRecord, group_by: GroupBy) -> str:
+    match group_by:
+        case "day":
+            return iso_utc(row.created_at_us)[:10]
+        case "model":
+            return row.model_used or ""
+        case "endpoint":
+            return row.endpoint
+        case "key":
+            return row.api_key_id
+
+
+def _sum(key: str, rows: Sequence[UsageRecord]) -> UsageGroup:
+    return UsageGroup(
+        key=key,
+        requests=len(rows),
+        prompt_tokens=sum(row.prompt_tokens for row in rows),
+        completion_tokens=sum(row.completion_tokens for row in rows),
+        cached=sum(row.response_cached for row in rows),
+        cost_nano=sum(row.cost_nano for row in rows),
+        response_time_ms_total=sum(row.response_time_ms for row in rows),
+    )

@@ -1,0 +1,132 @@
+"""What dead workers left behind becomes rows: their ends as they are, their starts without an end as `worker_lost`."""
+
+import asyncio
+import itertools
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from aiservice.usage import folders
+from aiservice.usage.delivery import Delivery
+from aiservice.usage.frames import TORN, EndEntry, SpoolReader, StartEntry
+from aiservice.usage.model import LedgerCounts, UsageRecord, UsageStart
+from aiservice.usage.threads import run_to_end
+
+log = logging.getLogger(__name__)
+
+WORKER_LOST = "worker_lost"
+
+
+def lost(start: UsageStart, completion_tokens: int) -> UsageRecord:
+    """The row of a request that died with its worker, with the tokens of its last progress mark."""
+    return UsageRecord(
+        id=start.id,
+        api_key_id=start.api_key_id,
+        tenant_id=start.tenant_id,
+        user_id=start.user_id,
+        endpoint=start.endpoint,
+        model_used=start.model,
+        prompt_tokens=start.prompt_tokens,
+        completion_tokens=completion_tokens,
+        tokens_saved=0,
+        response_cached=False,
+        response_time_ms=0,
+        status_code=500,
+        error_message=WORKER_LOST,
+        created_at_us=start.created_at_us,
+    )
+
+
+class Leftover:
+    """Reads spool files in order. `damaged` are those with bad records, `lost_count` the starts that had no end."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self._paths = paths
+        self._open: dict[str, UsageStart] = {}
+        self._marks: dict[str, int] = {}
+        self._next_seq: int | None = None
+        self.damaged: list[Path] = []
+        self.lost_count = 0
+
+    def finished(self) -> Iterator[UsageRecord]:
+        """The rows of all ends."""
+        for path in self._paths:
+            reader = SpoolReader(path)
+            for entry in reader:
+                if isinstance(entry, EndEntry):
+                    self._open.pop(entry.id, None)
+                    yield entry.record()
+                elif isinstance(entry, StartEntry):
+                    self._open[entry.id] = entry.start()
+                else:
+                    self._marks[entry.id] = entry.completion_tokens
+            self._check(reader)
+
+    def rows(self) -> Iterator[UsageRecord]:
+        """The rows of all ends, then those of the requests that never ended."""
+        yield from self.finished()
+        for start in self._open.values():
+            self.lost_count += 1
+            yield lost(start, self._marks.get(start.id, 0))
+
+    def _check(self, reader: SpoolReader) -> None:
+        if reader.damage not in (None, TORN):
+            self.damaged.append(reader.path)
+            log.error("usage spool file %s is damaged (%s) and was cut", reader.path, reader.damage)
+        if reader.header is None:
+            return
+        if self._next_seq not in (None, reader.header.first_seq):
+            log.error("usage spool: sequence %s is followed by file %s", self._next_seq, reader.path)
+        self._next_seq = reader.next_seq
+
+
+class Adopter:
+    """Takes over the folders of dead workers. Several may try at once: the folder's lock lets one in."""
+
+    def __init__(self, root: Path, delivery: Delivery, counts: LedgerCounts, *, batch_rows: int) -> None:
+        self._root = root
+        self._delivery = delivery
+        self._counts = counts
+        self._batch_rows = batch_rows
+
+    async def adopt_all(self) -> None:
+        """Ships and removes every folder whose worker is dead; raises `StoreUnavailable` and leaves the rest."""
+        for folder in await asyncio.to_thread(lambda: list(folders.worker_folders(self._root))):
+            lock = folders.claim(folder)
+            if lock is None:
+                continue
+            try:
+                await self._adopt(folder)
+            finally:
+                os.close(lock)
+
+    async def _adopt(self, folder: Path) -> None:
+        """Nothing is deleted before everything is committed: an adopter that dies is followed by another."""
+        paths = folders.spool_files(folder)
+        if not paths:
+            # Its worker has only just made it and will make another, or it is being removed by somebody else.
+            folders.remove(folder)
+            return
+        leftover = Leftover(paths)
+        await ship(leftover.rows(), self._delivery, batch_rows=self._batch_rows)
+        self._counts.adopted_folders += 1
+        self._counts.lost_requests += leftover.lost_count
+        self._counts.damaged_files += len(leftover.damaged)
+        await run_to_end(_discard, folder, leftover.damaged)
+        log.warning("usage of dead worker %s adopted; %d requests were lost with it", folder.name, leftover.lost_count)
+
+
+async def ship(rows: Iterator[UsageRecord], delivery: Delivery, *, batch_rows: int) -> None:
+    """Delivers rows as they are read, file by file in a thread, so that a long backlog never fills the memory."""
+    while batch := await run_to_end(lambda: list(itertools.islice(rows, batch_rows))):
+        await delivery.deliver(batch)
+
+
+def _discard(folder: Path, damaged: list[Path]) -> None:
+    for path in folders.spool_files(folder):
+        if path in damaged:
+            folders.set_aside(path, folder.parent)
+        else:
+            path.unlink(missing_ok=True)
+    folders.remove(folder)

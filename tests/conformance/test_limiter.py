@@ -1,0 +1,473 @@
+"""What every limiter does. A new backend is one more row in `LIMITERS`."""
+
+import asyncio
+import itertools
+import multiprocessing
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from math import ceil
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from aiservice.core.clock import Clock, ManualClock
+from aiservice.core.errors import StoreUnavailable
+from aiservice.limits import Bucket, Cost, Limiter, Slots, Take
+from aiservice.limits.memory import MemoryLimiter
+from aiservice.limits.model import CLOSED_FOR_US, NEVER_S
+from aiservice.limits.sqlite import SqliteLimiter
+
+LIMITERS: dict[str, Callable[[Path, Clock], Limiter]] = {
+    "memory": lambda _, clock: MemoryLimiter(clock),
+    "sqlite": lambda folder, clock: SqliteLimiter(folder / "limits.db", clock),
+}
+START_US = 1_750_000_000_000_000
+SECOND_US = 1_000_000
+
+KEY = Bucket("requests:key:k", "acme", burst=5, rate=5, period_s=50)
+USER = Bucket("tokens:user:u", "acme", burst=100, rate=100, period_s=100)
+TENANT = Bucket("requests:tenant:acme", "acme", burst=8, rate=8, period_s=80)
+SLOTS = Slots("slots:key:k", "acme", 2)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(START_US)
+
+
+@pytest.fixture(params=LIMITERS)
+async def limiter(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Limiter:
+    return LIMITERS[request.param](tmp_path, clock)
+
+
+def take_of(request_id: str, *costs: tuple[Bucket, int], slots: tuple[Slots, ...] = ()) -> Take:
+    return Take(request_id, tuple(Cost(bucket, amount) for bucket, amount in costs), slots)
+
+
+async def remaining(limiter: Limiter, *buckets: Bucket) -> list[int]:
+    return [standing.remaining for standing in await limiter.peek(buckets)]
+
+
+async def test_a_bucket_admits_its_burst_and_then_its_rate(limiter: Limiter, clock: ManualClock) -> None:
+    for number in range(5):
+        decision = await limiter.take(take_of(f"a{number}", (KEY, 1)))
+        assert decision.is_allowed
+        (standing,) = decision.standings
+        assert (standing.limit, standing.remaining, standing.retry_after_s) == (5, 4 - number, 0)
+        assert standing.reset_at_s == START_US // SECOND_US + 10 * (number + 1)
+    refused = await limiter.take(take_of("b", (KEY, 1)))
+    assert (refused.is_allowed, refused.refused_by, refused.retry_after_s) == (False, KEY.id, 10)
+    (standing,) = refused.standings
+    assert (standing.remaining, standing.retry_after_s, standing.reset_after_s) == (0, 10, 50)
+    clock.advance_s(10)
+    assert (await limiter.take(take_of("c", (KEY, 1)))).is_allowed
+    assert not (await limiter.take(take_of("d", (KEY, 1)))).is_allowed
+
+
+async def test_a_retry_a_microsecond_early_fails_and_one_on_time_succeeds(limiter: Limiter, clock: ManualClock) -> None:
+    await limiter.take(take_of("a", (KEY, 5)))
+    clock.set_us(START_US + 10 * SECOND_US - 1)
+    early = await limiter.take(take_of("b", (KEY, 1)))
+    assert (early.is_allowed, early.retry_after_s) == (False, 1)
+    clock.set_us(START_US + 10 * SECOND_US)
+    assert (await limiter.take(take_of("c", (KEY, 1)))).is_allowed
+
+
+async def test_a_cost_above_the_burst_never_fits_and_takes_nothing(limiter: Limiter) -> None:
+    decision = await limiter.take(take_of("a", (KEY, 6)))
+    assert (decision.is_allowed, decision.refused_by, decision.retry_after_s) == (False, KEY.id, NEVER_S)
+    assert await remaining(limiter, KEY) == [5]
+
+
+async def test_a_cost_of_nothing_always_fits(limiter: Limiter) -> None:
+    await limiter.take(take_of("a", (KEY, 5)))
+    assert (await limiter.take(take_of("b", (KEY, 0)))).is_allowed
+
+
+@pytest.mark.parametrize("short", [0, 1, 2])
+async def test_key_user_and_tenant_are_taken_together_or_not_at_all(limiter: Limiter, short: int) -> None:
+    buckets = (KEY, USER, TENANT)
+    await limiter.take(take_of("a", (buckets[short], buckets[short].burst)))
+    before = await remaining(limiter, *buckets)
+    decision = await limiter.take(take_of("b", (KEY, 1), (USER, 30), (TENANT, 1)))
+    assert (decision.is_allowed, decision.refused_by) == (False, buckets[short].id)
+    assert [standing.bucket_id for standing in decision.standings] == [bucket.id for bucket in buckets]
+    assert [standing.retry_after_s > 0 for standing in decision.standings] == [one is buckets[short] for one in buckets]
+    assert await remaining(limiter, *buckets) == before
+
+
+async def test_key_user_and_tenant_are_given_back_together(limiter: Limiter) -> None:
+    take = take_of("a", (KEY, 1), (USER, 30), (TENANT, 1))
+    assert (await limiter.take(take)).is_allowed
+    assert await remaining(limiter, KEY, USER, TENANT) == [4, 70, 7]
+    await limiter.refund(take)
+    assert await remaining(limiter, KEY, USER, TENANT) == [5, 100, 8]
+
+
+async def test_a_hundred_keys_of_a_tenant_get_one_tenants_share(limiter: Limiter) -> None:
+    keys = [replace(KEY, id=f"requests:key:{number}") for number in range(100)]
+    takes = [take_of(key.id, (key, 1), (TENANT, 1)) for key in keys]
+    assert sum([(await limiter.take(take)).is_allowed for take in takes]) == TENANT.burst
+
+
+async def test_tenants_do_not_share_a_bucket_of_the_same_name(limiter: Limiter) -> None:
+    await limiter.take(take_of("a", (KEY, 5)))
+    assert await remaining(limiter, replace(KEY, tenant_id="other")) == [5]
+
+
+async def test_a_refund_counts_once(limiter: Limiter) -> None:
+    for request_id in ("a", "b", "c"):
+        await limiter.take(take_of(request_id, (KEY, 1)))
+    for _ in range(3):
+        await limiter.refund(take_of("a", (KEY, 1)))
+    assert await remaining(limiter, KEY) == [3]
+
+
+async def test_a_refund_never_fills_above_the_burst(limiter: Limiter, clock: ManualClock) -> None:
+    await limiter.take(take_of("a", (KEY, 1)))
+    clock.advance_s(1_000)
+    await limiter.refund(take_of("a", (KEY, 1)))
+    assert await remaining(limiter, KEY) == [5]
+    assert sum([(await limiter.take(take_of(str(n), (KEY, 1)))).is_allowed for n in range(9)]) == 5
+
+
+async def test_a_settlement_gives_back_what_was_not_used_once(limiter: Limiter) -> None:
+    take = take_of("a", (KEY, 1), (USER, 90))
+    await limiter.take(take)
+    for _ in range(3):
+        await limiter.settle(take, (1, 20))
+    assert await remaining(limiter, KEY, USER) == [4, 80]
+
+
+async def test_a_settlement_may_go_into_debt_that_is_worked_off(limiter: Limiter, clock: ManualClock) -> None:
+    take = take_of("a", (USER, 90))
+    await limiter.take(take)
+    await limiter.settle(take, (150,))
+    (standing,) = await limiter.peek([USER])
+    assert (standing.remaining, standing.reset_after_s) == (0, 150)
+    clock.advance_s(50)
+    refused = await limiter.take(take_of("b", (USER, 1)))
+    assert (refused.is_allowed, refused.retry_after_s) == (False, 1)
+    clock.advance_s(1)
+    assert (await limiter.take(take_of("c", (USER, 1)))).is_allowed
+
+
+async def test_what_closed_a_take_first_is_all_that_counts(limiter: Limiter) -> None:
+    refunded, settled = take_of("a", (USER, 40)), take_of("b", (USER, 40))
+    await limiter.take(refunded)
+    await limiter.take(settled)
+    await limiter.refund(refunded)
+    await limiter.settle(refunded, (10,))
+    await limiter.settle(settled, (10,))
+    await limiter.refund(settled)
+    assert await remaining(limiter, USER) == [90]
+
+
+async def test_a_settlement_needs_one_amount_for_each_cost(limiter: Limiter) -> None:
+    take = take_of("a", (KEY, 1), (USER, 10))
+    for amounts in ((1,), (1, 2, 3), (1, -1)):
+        with pytest.raises(ValueError, match="one amount"):
+            await limiter.settle(take, amounts)
+
+
+async def test_a_take_names_nothing_twice(limiter: Limiter) -> None:
+    for take in (take_of("a", (KEY, 1), (KEY, 1)), take_of("a", (KEY, 1), slots=(SLOTS, SLOTS))):
+        with pytest.raises(ValueError, match="twice"):
+            await limiter.take(take)
+
+
+async def test_slots_bound_the_requests_at_once(limiter: Limiter) -> None:
+    takes = [take_of(name, (KEY, 1), slots=(SLOTS,)) for name in "abc"]
+    assert (await limiter.take(takes[0])).is_allowed
+    assert (await limiter.take(takes[1])).is_allowed
+    refused = await limiter.take(takes[2])
+    assert (refused.is_allowed, refused.refused_by, refused.retry_after_s) == (False, SLOTS.id, 1)
+    assert await remaining(limiter, KEY) == [3], "nothing was taken for the refused one"
+    await limiter.settle(takes[0], (1,))
+    assert (await limiter.take(takes[2])).is_allowed
+    await limiter.refund(takes[1])
+    assert (await limiter.take(take_of("d", slots=(SLOTS,)))).is_allowed
+
+
+async def test_slots_that_are_not_renewed_are_free_after_thirty_seconds(limiter: Limiter, clock: ManualClock) -> None:
+    alive, dead = take_of("a", slots=(SLOTS,)), take_of("b", slots=(SLOTS,))
+    await limiter.take(alive)
+    await limiter.take(dead)
+    for _ in range(2):
+        clock.advance_s(10)
+        await limiter.renew(alive)
+    clock.advance_s(9.999999)
+    assert not (await limiter.take(take_of("c", slots=(SLOTS,)))).is_allowed
+    clock.advance_s(0.000001)
+    assert (await limiter.take(take_of("d", slots=(SLOTS,)))).is_allowed
+    assert not (await limiter.take(take_of("e", slots=(SLOTS,)))).is_allowed
+
+
+async def test_a_late_renewal_takes_no_slot_for_a_request_that_has_ended(limiter: Limiter) -> None:
+    one = Slots("slots:key:k", "acme", 1)
+    take = take_of("a", slots=(one,))
+    await limiter.take(take)
+    await limiter.settle(take, ())
+    await limiter.renew(take)
+    assert (await limiter.take(take_of("b", slots=(one,)))).is_allowed
+
+
+async def test_a_dead_requests_slot_is_free_in_time_also_when_the_clock_went_back(
+    limiter: Limiter, clock: ManualClock
+) -> None:
+    one = Slots("slots:key:k", "acme", 1)
+    await limiter.take(take_of("a", slots=(one,)))
+    clock.advance_s(-86_400)
+    assert not (await limiter.take(take_of("b", slots=(one,)))).is_allowed
+    clock.advance_s(30)
+    assert (await limiter.take(take_of("c", slots=(one,)))).is_allowed
+
+
+async def test_slots_of_key_and_tenant_are_taken_together(limiter: Limiter) -> None:
+    wide, narrow = Slots("slots:key:k", "acme", 9), Slots("slots:tenant:acme", "acme", 1)
+    await limiter.take(take_of("a", slots=(wide, narrow)))
+    assert (await limiter.take(take_of("b", slots=(wide, narrow)))).refused_by == narrow.id
+    only_wide = replace(wide, limit=2)
+    assert (await limiter.take(take_of("c", slots=(only_wide,)))).is_allowed, "the refused one holds no slot"
+
+
+async def test_a_clock_that_goes_back_refills_nothing_until_it_has_caught_up(
+    limiter: Limiter, clock: ManualClock
+) -> None:
+    await limiter.take(take_of("a", (KEY, 5)))
+    clock.advance_s(-30)
+    refused = await limiter.take(take_of("b", (KEY, 1)))
+    assert (refused.is_allowed, refused.retry_after_s) == (False, 40)
+    clock.advance_s(39)
+    assert not (await limiter.take(take_of("c", (KEY, 1)))).is_allowed
+    clock.advance_s(1)
+    assert (await limiter.take(take_of("d", (KEY, 1)))).is_allowed
+
+
+async def test_a_clock_that_was_wrong_by_years_locks_nobody_out(limiter: Limiter, clock: ManualClock) -> None:
+    clock.advance_s(10 * 365 * 86_400)
+    await limiter.take(take_of("a", (KEY, 5)))
+    clock.set_us(START_US)
+    refused = await limiter.take(take_of("b", (KEY, 1)))
+    assert (refused.is_allowed, refused.retry_after_s) == (False, 60)
+    clock.advance_s(60)
+    assert (await limiter.take(take_of("c", (KEY, 1)))).is_allowed
+
+
+async def test_a_clock_that_leaps_forward_gives_at_most_one_burst(limiter: Limiter, clock: ManualClock) -> None:
+    await limiter.take(take_of("a", (KEY, 5)))
+    clock.advance_s(10 * 365 * 86_400)
+    assert sum([(await limiter.take(take_of(str(n), (KEY, 1)))).is_allowed for n in range(20)]) == 5
+
+
+async def test_a_swinging_clock_gives_no_more_than_its_whole_swing(limiter: Limiter, clock: ManualClock) -> None:
+    await limiter.take(take_of("a", (KEY, 5)))
+    admitted = 0
+    for number in range(50):
+        clock.set_us(START_US + (number % 2) * 20 * SECOND_US)
+        admitted += (await limiter.take(take_of(str(number), (KEY, 1)))).is_allowed
+    assert admitted == 2
+
+
+async def test_a_closed_take_is_forgotten_only_after_ten_minutes(limiter: Limiter, clock: ManualClock) -> None:
+    slow = Bucket("requests:key:slow", "acme", burst=5, rate=1, period_s=1_000_000)
+    await limiter.take(take_of("a", (slow, 2)))
+    await limiter.refund(take_of("a", (slow, 1)))
+    clock.set_us(START_US + CLOSED_FOR_US)
+    for number in range(600):
+        await limiter.take(take_of(str(number), (replace(KEY, burst=1_000), 1)))
+    await limiter.refund(take_of("a", (slow, 1)))
+    assert await remaining(limiter, slow) == [4]
+
+
+async def test_a_changed_limit_keeps_what_is_left(limiter: Limiter, clock: ManualClock) -> None:
+    await limiter.take(take_of("a", (KEY, 2)))
+    assert await remaining(limiter, replace(KEY, burst=50, rate=50)) == [3]
+    assert await remaining(limiter, replace(KEY, burst=2, rate=2)) == [2]
+    minutely = replace(KEY, period_s=60)
+    assert (await limiter.take(take_of("b", (minutely, 1)))).standings[0].remaining == 2
+    clock.advance_s(12)
+    assert await remaining(limiter, minutely) == [3]
+
+
+async def test_a_coarse_bucket_loses_no_time_between_takes(limiter: Limiter, clock: ManualClock) -> None:
+    """In steps of 0.7 s a bucket that counts in whole seconds still gains what the seconds give."""
+    huge = Bucket("tokens:key:k", "acme", burst=5_000_000_000_000, rate=10_000, period_s=1)
+    assert huge.unit_us == SECOND_US
+    await limiter.take(take_of("a", (huge, huge.burst)))
+    admitted = 0
+    for number in range(100):
+        clock.advance_s(0.7)
+        admitted += (await limiter.take(take_of(f"b{number}", (huge, 10_000)))).is_allowed
+    assert admitted == 70
+
+
+async def test_peeking_takes_nothing(limiter: Limiter) -> None:
+    assert await remaining(limiter, KEY, USER) == [5, 100]
+    assert await remaining(limiter, KEY, USER) == [5, 100]
+    assert list(await limiter.peek([])) == []
+
+
+class Model:
+    """What a limiter should do, in fractions of a token and one bucket after the other."""
+
+    def __init__(self) -> None:
+        self.levels: dict[str, tuple[Fraction, int]] = {}
+        self.leases: dict[str, int] = {}
+        self.closed: set[str] = set()
+
+    def state(self, bucket: Bucket, now_us: int) -> tuple[Fraction, int]:
+        level, stamp_us = self.levels.get(bucket.id, (Fraction(bucket.burst), now_us))
+        if stamp_us >= now_us:
+            fill_us = ceil(Fraction(bucket.burst * bucket.period_s * SECOND_US, bucket.rate))
+            return level, min(stamp_us, now_us + fill_us)
+        gain = Fraction((now_us - stamp_us) * bucket.rate, bucket.period_s * SECOND_US)
+        return min(Fraction(bucket.burst), level + gain), now_us
+
+    def take(self, take: Take, now_us: int) -> bool:
+        states = [self.state(cost.bucket, now_us) for cost in take.costs]
+        is_allowed = all(level >= cost.amount for (level, _), cost in zip(states, take.costs, strict=True))
+        if take.slots:
+            self.leases = {
+                id: min(end_us, now_us + 30 * SECOND_US) for id, end_us in self.leases.items() if end_us > now_us
+            }
+            is_allowed &= len(self.leases) < take.slots[0].limit
+        for cost, (level, stamp_us) in zip(take.costs, states, strict=True):
+            known = self.levels.get(cost.bucket.id)
+            if is_allowed:
+                self.levels[cost.bucket.id] = (level - cost.amount, stamp_us)
+            elif known is not None and stamp_us < known[1]:
+                self.levels[cost.bucket.id] = (level, stamp_us)
+        if is_allowed and take.slots:
+            self.leases[take.request_id] = now_us + 30 * SECOND_US
+        return is_allowed
+
+    def close(self, take: Take, amounts: list[int], now_us: int) -> None:
+        self.leases.pop(take.request_id, None)
+        if take.request_id in self.closed:
+            return
+        self.closed.add(take.request_id)
+        for cost, amount in zip(take.costs, amounts, strict=True):
+            level, stamp_us = self.state(cost.bucket, now_us)
+            self.levels[cost.bucket.id] = (min(Fraction(cost.bucket.burst), level + cost.amount - amount), stamp_us)
+
+    def remaining(self, bucket: Bucket, now_us: int) -> int:
+        return max(0, self.state(bucket, now_us)[0].__floor__())
+
+
+small = st.integers(0, 6)
+operations = st.lists(
+    st.one_of(
+        st.tuples(st.just("take"), st.tuples(small, small, small), st.booleans()),
+        st.tuples(st.just("refund"), st.integers(0, 30), st.just(None)),
+        st.tuples(st.just("settle"), st.integers(0, 30), st.tuples(small, small, small)),
+        st.tuples(st.just("renew"), st.integers(0, 30), st.just(None)),
+        st.tuples(st.just("pass"), st.integers(1, 40 * SECOND_US), st.just(None)),
+        st.tuples(st.just("jump"), st.integers(-200 * SECOND_US, 200 * SECOND_US), st.just(None)),
+    ),
+    max_size=40,
+)
+worlds = itertools.count()
+
+
+@pytest.fixture(scope="module", params=LIMITERS)
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator["World"]:
+    clock = ManualClock(START_US)
+    with asyncio.Runner() as runner:
+        yield World(runner, LIMITERS[request.param](tmp_path_factory.mktemp("world"), clock), clock)
+
+
+class World:
+    """One limiter for many examples, each in a tenant of its own."""
+
+    def __init__(self, runner: asyncio.Runner, limiter: Limiter, clock: ManualClock) -> None:
+        self._runner = runner
+        self._limiter = limiter
+        self.clock = clock
+
+    def walk(self, steps: list[tuple[str, object, object]]) -> None:
+        self._runner.run(self._walk(steps))
+
+    async def _walk(self, steps: list[tuple[str, object, object]]) -> None:
+        tenant = f"tenant-{next(worlds)}"
+        buckets = [
+            Bucket("requests:key:k", tenant, burst=6, rate=6, period_s=60),
+            Bucket("tokens:user:u", tenant, burst=9, rate=4, period_s=7),
+            Bucket("requests:tenant:t", tenant, burst=12, rate=1, period_s=3),
+        ]
+        slots = (Slots("slots:key:k", tenant, 2),)
+        model, taken, clock, limiter = Model(), list[Take](), self.clock, self._limiter
+        clock.set_us(START_US)
+        for number, (what, first, second) in enumerate(steps):
+            now_us = clock.now_us()
+            if what == "take":
+                assert isinstance(first, tuple)
+                costs = tuple(Cost(one, amount) for one, amount in zip(buckets, first, strict=True) if amount)
+                take = Take(f"{tenant}:{number}", costs, slots if second else ())
+                decision = await limiter.take(take)
+                assert decision.is_allowed == model.take(take, now_us)
+                assert decision.is_allowed == (decision.retry_after_s == 0) == (decision.refused_by is None)
+                if decision.is_allowed:
+                    taken.append(take)
+            elif what in ("pass", "jump"):
+                assert isinstance(first, int)
+                clock.set_us(now_us + first)
+            elif taken:
+                assert isinstance(first, int)
+                await self._close_or_renew(what, taken[first % len(taken)], second, model)
+            found = [standing.remaining for standing in await limiter.peek(buckets)]
+            assert found == [model.remaining(bucket, clock.now_us()) for bucket in buckets], (number, what)
+
+    async def _close_or_renew(self, what: str, take: Take, amounts: object, model: Model) -> None:
+        now_us = self.clock.now_us()
+        if what == "refund":
+            await self._limiter.refund(take)
+            model.close(take, [0] * len(take.costs), now_us)
+        elif what == "renew":
+            await self._limiter.renew(take)
+            if take.slots and take.request_id not in model.closed:
+                model.leases[take.request_id] = now_us + 30 * SECOND_US
+        else:
+            assert isinstance(amounts, tuple)
+            true = list(amounts[: len(take.costs)])
+            await self._limiter.settle(take, true)
+            if take.slots or true != [cost.amount for cost in take.costs]:
+                model.close(take, true, now_us)
+
+
+@given(operations)
+@example([("take", (6, 0, 0), False), ("jump", -200 * SECOND_US, None), ("take", (1, 0, 0), False)])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_sequence_agrees_with_the_exact_model(world: World, steps: list[tuple[str, object, object]]) -> None:
+    """As many examples as the loaded hypothesis profile says."""
+    world.walk(steps)
+
+
+def admitted_by_one_process(path: Path) -> int:
+    """Runs in a process of its own: tries until the file has refused ten times in a row."""
+
+    async def run() -> int:
+        limiter = SqliteLimiter(path, ManualClock(START_US))
+        bucket = Bucket("requests:key:shared", "acme", burst=100, rate=100, period_s=3_600)
+        admitted = refused = tries = 0
+        while refused < 10:
+            tries += 1
+            try:
+                decision = await limiter.take(take_of(f"{multiprocessing.current_process().pid}:{tries}", (bucket, 1)))
+            except StoreUnavailable:
+                continue
+            admitted += decision.is_allowed
+            refused = 0 if decision.is_allowed else refused + 1
+        await limiter.aclose()
+        return admitted
+
+    return asyncio.run(run())
+
+
+def test_four_processes_on_one_bucket_of_a_hundred_admit_exactly_a_hundred(tmp_path: Path) -> None:
+    with multiprocessing.get_context("fork").Pool(4) as pool:
+        counts = pool.map(admitted_by_one_process, [tmp_path / "limits.db"] * 4, chunksize=1)
+    assert sum(counts) == 100

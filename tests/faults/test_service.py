@@ -1,0 +1,98 @@
+"""The whole service under faults: killed workers, counted requests, a killed engine."""
+
+import asyncio
+import os
+import random
+import signal
+import sqlite3
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.faults.serving import Served, serving
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]
+
+KILLS = 10
+
+
+async def ask(served: Served, key: str, prompt: str, **fields: Any) -> dict[str, Any] | None:
+    """The answer, or None when the connection broke or the service said no."""
+    body = {"prompt": prompt, "max_tokens": 5} | fields
+    try:
+        headers = {"x-api-key": key, "cache-control": "no-store"}
+        async with served.http.post(f"{served.url}/ai/generate", json=body, headers=headers) as response:
+            answer: dict[str, Any] = await response.json()
+            return answer if response.status == 200 else None
+    except aiohttp.ClientError:
+        return None
+
+
+def ledger_ids(data_dir: Path) -> Counter[str]:
+    with closing(sqlite3.connect(data_dir / "main.db")) as database:
+        return Counter(row[0] for row in database.execute("select id from ai_usage_logs where status_code = 200"))
+
+
+async def test_metrics_sum_over_four_workers(tmp_path: Path) -> None:
+    async with serving(tmp_path, WORKERS="4") as served:
+        key = await served.new_key()
+        for start in range(0, 400, 40):
+            batch = await asyncio.gather(*(ask(served, key, f"q{start + n}") for n in range(40)))
+            assert all(batch)
+        async with served.http.get(f"{served.url}/metrics") as response:
+            lines = (await response.text()).splitlines()
+    counted = [line for line in lines if line.startswith('aiservice_requests_total{endpoint="/ai/generate"')]
+    assert counted == ['aiservice_requests_total{endpoint="/ai/generate",status="200"} 400.0']
+
+
+async def test_killed_worker_is_replaced_and_the_service_goes_on(tmp_path: Path) -> None:
+    async with serving(tmp_path, WORKERS="2") as served:
+        key = await served.new_key()
+        before = set(served.workers())
+        assert len(before) == 2
+        victim = before.pop()
+        os.kill(victim, signal.SIGKILL)
+        async with asyncio.timeout(5):
+            while len(after := set(served.workers())) < 2 or victim in after:
+                await asyncio.sleep(0.02)
+        for number in range(40):
+            assert await ask(served, key, f"q{number}") is not None
+
+
+async def test_every_acknowledged_answer_has_one_row_after_ten_kills(tmp_path: Path) -> None:
+    acknowledged: list[str] = []
+    async with serving(tmp_path, WORKERS="4") as served:
+        key = await served.new_key()
+        is_over = asyncio.Event()
+
+        async def client(number: int) -> None:
+            count = 0
+            while not is_over.is_set():
+                count += 1
+                model = "words-10" if number % 2 else "slow-10"
+                answer = await ask(served, key, f"c{number} q{count}", model=model)
+                if answer is not None:
+                    acknowledged.append(answer["id"])
+                else:
+                    await asyncio.sleep(0.01)
+
+        async with asyncio.TaskGroup() as clients:
+            for number in range(16):
+                clients.create_task(client(number))
+            for _ in range(KILLS):
+                await asyncio.sleep(random.uniform(0.2, 0.6))  # noqa: S311 - a moment, not a secret
+                os.kill(random.choice(served.workers()), signal.SIGKILL)  # noqa: S311
+            await asyncio.sleep(0.5)
+            is_over.set()
+        async with asyncio.timeout(20):
+            while not set(acknowledged) <= set(ledger_ids(tmp_path)):
+                await asyncio.sleep(0.1)
+    rows = ledger_ids(tmp_path)
+    assert len(acknowledged) > 100
+    assert len(set(acknowledged)) == len(acknowledged)
+    assert {identity: rows[identity] for identity in acknowledged if rows[identity] != 1} == {}
+    assert max(rows.values()) == 1

@@ -1,0 +1,25 @@
+"""The memory limiter stays as small as what is in use."""
+
+from aiservice.core.clock import ManualClock
+from aiservice.limits import Bucket, Cost, Slots, Take
+from aiservice.limits.memory import MemoryLimiter
+from aiservice.limits.model import PRUNE_EVERY
+
+
+def bucket(name: str) -> Bucket:
+    return Bucket(f"requests:key:{name}", "acme", burst=10_000, rate=10_000, period_s=3_600)
+
+
+async def test_full_buckets_closed_takes_and_lapsed_leases_leave() -> None:
+    clock = ManualClock()
+    limiter = MemoryLimiter(clock)
+    for number in range(PRUNE_EVERY // 2 - 1):
+        take = Take(str(number), (Cost(bucket(str(number)), 1),), (Slots(f"slots:key:{number}", "acme", 1),))
+        await limiter.take(take)
+        await limiter.refund(Take(str(number), take.costs))
+    held = limiter.size
+    clock.advance_s(700)
+    for number in range(PRUNE_EVERY):
+        await limiter.take(Take(f"n{number}", (Cost(bucket("new"), 1),)))
+    assert held == 3 * (PRUNE_EVERY // 2 - 1)
+    assert limiter.size == 1

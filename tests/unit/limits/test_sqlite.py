@@ -1,0 +1,131 @@
+"""What only the SQLite limiter has to do: survive its file, stay small, and wait for nobody."""
+
+from pathlib import Path
+
+import pytest
+
+from aiservice.core.clock import ManualClock
+from aiservice.core.errors import StoreUnavailable
+from aiservice.limits import Bucket, Cost, Slots, Take
+from aiservice.limits.model import CLOSED_FOR_US, FULL_FOR_US, PRUNE_EVERY, PRUNE_ROWS
+from aiservice.limits.sqlite import SqliteLimiter
+from aiservice.stores.databases import open_hot
+
+
+def bucket(name: str = "k", burst: int = 5) -> Bucket:
+    return Bucket(f"requests:key:{name}", "acme", burst=burst, rate=burst, period_s=3_600)
+
+
+def one(request_id: str, *, of: Bucket) -> Take:
+    return Take(request_id, (Cost(of, 1),))
+
+
+def damage(path: Path) -> None:
+    with open_hot(path, synchronous="OFF") as connection:
+        connection.execute("pragma wal_checkpoint(truncate)")
+    connection.close()
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(100)
+        file.write(b"\xee" * (size - 100))
+
+
+def rows(path: Path, table: str) -> int:
+    with open_hot(path, synchronous="OFF") as connection:
+        (count,) = connection.execute(f"select count(*) from {table}").fetchone()
+    connection.close()
+    return int(count)
+
+
+async def test_workers_share_one_bucket(tmp_path: Path) -> None:
+    clock = ManualClock()
+    first, second = SqliteLimiter(tmp_path / "l.db", clock), SqliteLimiter(tmp_path / "l.db", clock)
+    for number in range(5):
+        limiter = first if number % 2 else second
+        assert (await limiter.take(one(str(number), of=bucket()))).is_allowed
+    assert not (await first.take(one("6", of=bucket()))).is_allowed
+    assert not (await second.take(one("7", of=bucket()))).is_allowed
+
+
+async def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
+    clock = ManualClock()
+    limiter = SqliteLimiter(tmp_path / "l.db", clock)
+    await limiter.take(one("1", of=bucket()))
+    await limiter.refund(one("1", of=bucket()))
+    await limiter.take(one("2", of=bucket()))
+    await limiter.aclose()
+    again = SqliteLimiter(tmp_path / "l.db", clock)
+    await again.refund(one("1", of=bucket()))
+    (standing,) = await again.peek([bucket()])
+    assert standing.remaining == 4
+
+
+async def test_a_damaged_file_costs_at_most_one_more_burst(tmp_path: Path) -> None:
+    clock, path = ManualClock(), tmp_path / "l.db"
+    workers = [SqliteLimiter(path, clock) for _ in range(2)]
+    admitted = 0
+    for number in range(40):
+        if number == 7:
+            damage(path)
+            clock.advance_s(1.0)
+        decision = await workers[number % 2].take(one(str(number), of=bucket()))
+        admitted += decision.is_allowed
+    assert admitted == 10
+
+
+async def test_a_file_that_is_held_is_unavailable_and_takes_nothing(tmp_path: Path) -> None:
+    limiter = SqliteLimiter(tmp_path / "l.db", ManualClock())
+    await limiter.take(one("1", of=bucket()))
+    holder = open_hot(tmp_path / "l.db", synchronous="OFF")
+    holder.execute("begin immediate")
+    with pytest.raises(StoreUnavailable):
+        await limiter.take(one("2", of=bucket()))
+    with pytest.raises(StoreUnavailable):
+        await limiter.refund(one("1", of=bucket()))
+    holder.execute("rollback")
+    (standing,) = await limiter.peek([bucket()])
+    assert standing.remaining == 4
+
+
+async def test_full_buckets_closed_takes_and_lapsed_leases_leave(tmp_path: Path) -> None:
+    clock, path = ManualClock(), tmp_path / "l.db"
+    limiter = SqliteLimiter(path, clock)
+    slots = (Slots("slots:key:k", "acme", 10_000),)
+    for number in range(300):
+        take = Take(f"old{number}", (Cost(bucket(f"old{number}"), 1),), slots)
+        await limiter.take(take)
+        await limiter.refund(one(f"old{number}", of=bucket(f"old{number}")))
+    assert rows(path, "buckets") == rows(path, "closed_takes") == rows(path, "leases") == 300
+    clock.advance_s((CLOSED_FOR_US + FULL_FOR_US) / 1_000_000 + 1)
+    for number in range(PRUNE_EVERY):
+        await limiter.take(one(f"new{number}", of=bucket("new", burst=10_000)))
+    assert rows(path, "buckets") == 1
+    assert rows(path, "closed_takes") == rows(path, "leases") == 0
+
+
+async def test_pruning_walks_through_all_buckets_and_leaves_those_in_use(tmp_path: Path) -> None:
+    clock, path = ManualClock(), tmp_path / "l.db"
+    limiter = SqliteLimiter(path, clock)
+    count = PRUNE_ROWS + PRUNE_EVERY
+    for number in range(count):
+        await limiter.take(one(f"a{number}", of=bucket(f"{number:05d}")))
+    assert rows(path, "buckets") == count, "none is full yet"
+    clock.advance_s(3_600 + 61)
+    in_use = bucket("99999", burst=10_000)
+    for number in range(PRUNE_EVERY * 3):
+        await limiter.take(one(f"b{number}", of=in_use))
+    assert rows(path, "buckets") == 1
+    (standing,) = await limiter.peek([in_use])
+    assert standing.remaining == 10_000 - PRUNE_EVERY * 3
+
+
+async def test_renewing_a_take_without_slots_touches_nothing(tmp_path: Path) -> None:
+    limiter = SqliteLimiter(tmp_path / "l.db", ManualClock())
+    await limiter.aclose()
+    await limiter.renew(one("1", of=bucket()))
+
+
+async def test_settling_what_was_taken_touches_nothing(tmp_path: Path) -> None:
+    limiter = SqliteLimiter(tmp_path / "l.db", ManualClock())
+    await limiter.aclose()
+    await limiter.settle(one("1", of=bucket()), (1,))
