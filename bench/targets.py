@@ -7,6 +7,7 @@ a small environment of its own, so that nothing of the caller's shell reaches it
 import json
 import os
 import sys
+import tomllib
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from measure import Launch
 ADMIN_KEY = "bench-admin-key-0123456789-0123456789"
 MASTER_KEY = "sk-bench-0123456789abcdef"
 FLEET_WORKERS = 4
+# What the `aiservice` command runs, but from the tree that this file stands in, installed or not.
+SERVICE_COMMAND = "from aiservice.cli import main; main()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +93,10 @@ def _same(*cases: str) -> dict[str, str]:
 def launch_service(place: Place, variant: str) -> Launch:
     """`aiservice serve` in production mode; the variant `fleet` has `FLEET_WORKERS`, any other one."""
     return Launch(
-        command=[str(Path(sys.executable).parent / "aiservice"), "serve"],
+        command=[sys.executable, "-c", SERVICE_COMMAND, "serve"],
         environment=_environment(
             place,
+            PYTHONPATH=str(place.root),
             ENVIRONMENT="production",
             HOST="127.0.0.1",
             PORT=str(place.port),
@@ -230,9 +234,10 @@ def portkey_versions(root: Path) -> dict[str, str]:
     return {name: str(packages[f"node_modules/{name}"]["version"]) for name in names}
 
 
-def _service_versions(_root: Path) -> dict[str, str]:
-    names = ("aiservice", "uvicorn", "uvloop", "httptools", "starlette", "msgspec", "aiohttp")
-    return {name: version(name) for name in names}
+def _service_versions(root: Path) -> dict[str, str]:
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    names = ("uvicorn", "uvloop", "httptools", "starlette", "msgspec", "aiohttp")
+    return {"aiservice": str(project["version"]), **{name: version(name) for name in names}}
 
 
 def _floor_versions(_root: Path) -> dict[str, str]:

@@ -7,7 +7,7 @@ Promises: every wait is bounded by the call's `Deadline`; an answer that is cut 
 the engine's slot within 200 ms; what an engine says reaches callers without addresses, keys and paths.
 An engine that is down keeps its models for a while in name, so that they answer 502 rather than 404, unless a
 replica or, for DEFAULT_MODEL, the embedded engine stands in; it is looked for every 5 s. While the embedded engine
-starts its model answers 503 with Retry-After. Only `http.py` knows an HTTP client.
+starts its model answers 503 with Retry-After. Only `http.py` and `connection.py` speak HTTP.
 """
 
 from aiservice.engines.model import (

@@ -1,30 +1,26 @@
-"""HTTP to engines: JSON in, bytes out, over TCP or a unix socket. The only file of the package that knows aiohttp.
+"""HTTP to engines: JSON in, bytes out, over TCP, TLS or a unix socket.
 
 `HttpClient` and `ByteStream` are all that engines see, so that another client can take this one's place. Failures
 leave as `EngineError`s, waits are bounded by the call's `Deadline`.
 """
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from types import TracebackType
 from urllib.parse import urlsplit
-from weakref import WeakSet
-
-import aiohttp
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.connector import Connection
-from yarl import URL
 
 from aiservice.core.errors import EngineTimeout
 from aiservice.core.types import Deadline
 from aiservice.engines import failures
+from aiservice.engines.connection import ConnectionBroken, EngineConnection, StaleConnection
 from aiservice.engines.watch import Watch
 
 UNIX_PREFIX = "unix:"
 ERROR_BODY_BYTES_MAX = 65_536
 KEEP_ALIVE_S = 30.0
+IDLE_MAX = 256
 DRAIN_S = 0.1
-_SKIPPED_HEADERS = ("Accept", "Accept-Encoding", "User-Agent")
 _FIXED_HEADERS: Mapping[str, str] = {
     "Content-Type": "application/json",
     "Accept": "*/*",
@@ -33,44 +29,14 @@ _FIXED_HEADERS: Mapping[str, str] = {
 }
 
 
-class _StaleConnection(aiohttp.ClientConnectionError):
-    """A connection that was kept from an earlier call was closed by the engine before it sent a byte of its answer."""
-
-
-def _response_class() -> type[aiohttp.ClientResponse]:
-    """A response that tells a stale kept connection from an engine that dies on a new one."""
-    used: WeakSet[ResponseHandler] = WeakSet()
-
-    class Response(aiohttp.ClientResponse):
-        async def start(self, connection: Connection) -> aiohttp.ClientResponse:
-            protocol = connection.protocol
-            was_used = protocol in used
-            try:
-                await super().start(connection)
-            except aiohttp.ServerDisconnectedError as error:
-                # The message is text as long as no part of an answer has come in.
-                if was_used and isinstance(error.message, str):
-                    raise _StaleConnection from error
-                raise
-            except aiohttp.ClientOSError as error:
-                if was_used:
-                    raise _StaleConnection from error
-                raise
-            if protocol is not None:
-                used.add(protocol)
-            return self
-
-    return Response
-
-
 class ByteStream:
     """A streamed answer. Leaving the `with` block closes the connection unless the answer was read to its end."""
 
-    __slots__ = ("_content", "_response", "_watch", "note_token")
+    __slots__ = ("_client", "_connection", "_watch", "note_token")
 
-    def __init__(self, response: aiohttp.ClientResponse, watch: Watch) -> None:
-        self._response = response
-        self._content = response.content
+    def __init__(self, client: "HttpClient", connection: EngineConnection, watch: Watch) -> None:
+        self._client = client
+        self._connection = connection
         self._watch = watch
         # To be called when a token was in the bytes: the limit between tokens is counted from there.
         self.note_token = watch.note_token
@@ -82,49 +48,43 @@ class ByteStream:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._watch.close()
-        self._response.close()
+        self._client.release(self._connection)
 
     async def read(self) -> bytes:
         """The next bytes, b"" at the end; raises `EngineTimeout` or, when the connection breaks, `EngineError`."""
         try:
             with self._watch:
-                return await self._content.readany()
-        except aiohttp.ClientError as error:
+                return await self._connection.read()
+        except ConnectionBroken as error:
             raise failures.cut(error) from error
 
     async def drain(self) -> None:
         """After the last token: waits a moment for the end, so that the connection can be used again."""
-        if self._response.closed:
-            return
         try:
             async with asyncio.timeout(DRAIN_S):
-                while await self._content.readany():
+                while await self._connection.read():
                     pass
-        except (TimeoutError, aiohttp.ClientError):
-            self._response.close()
+        except (TimeoutError, ConnectionBroken):
+            self._connection.close()
 
 
 class HttpClient:
     """A pool of connections to one engine. Base URLs: `http(s)://host[:port][/path]` or `unix:/path/of/socket`.
 
     `is_kept_alive` False makes a new connection for every call, for servers that close a kept one without a word.
+    The connection used last is used next; one that was idle for 30 s is not used again.
     """
 
     def __init__(self, base_url: str, *, headers: Mapping[str, str] | None = None, is_kept_alive: bool = True) -> None:
-        is_unix = base_url.startswith(UNIX_PREFIX)
-        self._socket_path = base_url.removeprefix(UNIX_PREFIX) if is_unix else None
-        self._base_url = "http://localhost" if is_unix else base_url.rstrip("/")
-        self._headers = {**_FIXED_HEADERS, **(headers or {})}
+        self._address = _Address(base_url)
+        self._headers = {"Host": self._address.host_header, **_FIXED_HEADERS, **(headers or {})}
         self._is_kept_alive = is_kept_alive
-        self._urls: dict[str, URL] = {}
-        self._timeout = aiohttp.ClientTimeout(total=None, connect=None)
-        self._kept: aiohttp.ClientSession | None = None
-        self._fresh: aiohttp.ClientSession | None = None
+        self._heads: dict[tuple[str, str], bytes] = {}
+        self._idle: list[EngineConnection] = []
 
     async def get(self, path: str, *, timeout_s: float) -> bytes:
         """The body of a 2xx answer; raises `EngineError`s."""
-        deadline = Deadline(timeout_s, timeout_s, timeout_s, timeout_s)
-        return await self._whole("GET", path, None, deadline)
+        return await self._whole("GET", path, b"", Deadline(timeout_s, timeout_s, timeout_s, timeout_s))
 
     async def post(self, path: str, body: bytes, deadline: Deadline) -> bytes:
         """Posts JSON and reads the whole answer within `deadline.total_s`; raises `EngineError`s."""
@@ -134,88 +94,137 @@ class HttpClient:
         """Posts JSON and returns when a 2xx head is there: `with await client.stream(...) as stream:`."""
         watch = Watch(deadline, is_streamed=True)
         try:
-            return ByteStream(await self._open("POST", path, body, deadline=deadline, watch=watch), watch)
+            connection = await self._call("POST", path, body, deadline=deadline, watch=watch, is_whole=False)
+            if connection.status // 100 != 2:
+                await self._refuse(connection, watch)
+            return ByteStream(self, connection, watch)
         except BaseException:
             # Whatever it was, a timer must not outlive its call.
             watch.close()
             raise
 
     async def aclose(self) -> None:
-        for session in (self._kept, self._fresh):
-            if session is not None:
-                await session.close()
-        self._kept = self._fresh = None
+        for connection in self._idle:
+            connection.close()
+        self._idle.clear()
 
-    async def _whole(self, method: str, path: str, body: bytes | None, deadline: Deadline) -> bytes:
+    def release(self, connection: EngineConnection) -> None:
+        """Keeps a connection whose answer was read to its end; closes any other."""
+        if self._is_kept_alive and connection.is_reusable and len(self._idle) < IDLE_MAX:
+            connection.idle_since_s = asyncio.get_running_loop().time()
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    async def _whole(self, method: str, path: str, body: bytes, deadline: Deadline) -> bytes:
         watch = Watch(deadline, is_streamed=False)
         try:
-            response = await self._open(method, path, body, deadline=deadline, watch=watch)
+            connection = await self._call(method, path, body, deadline=deadline, watch=watch, is_whole=True)
+            if connection.status // 100 != 2:
+                await self._refuse(connection, watch)
             try:
                 with watch:
-                    return await response.read()
-            except aiohttp.ClientError as error:
+                    return await connection.whole()
+            except ConnectionBroken as error:
                 raise failures.cut(error) from error
             finally:
-                response.close()
+                self.release(connection)
         finally:
             watch.close()
 
-    async def _open(
-        self, method: str, path: str, body: bytes | None, *, deadline: Deadline, watch: Watch
-    ) -> aiohttp.ClientResponse:
-        """The response once its head is there; raises for every status but 2xx."""
-        if deadline.connect_s != self._timeout.connect:
-            self._timeout = aiohttp.ClientTimeout(total=None, connect=deadline.connect_s)
-        session = self._kept_session() if self._is_kept_alive else self._fresh_session()
+    async def _call(
+        self, method: str, path: str, body: bytes, *, deadline: Deadline, watch: Watch, is_whole: bool
+    ) -> EngineConnection:
+        """A connection with the answer's head on it, or with all of the answer where `is_whole` asks for it."""
+        request = self._request(method, path, body)
         try:
             with watch:
                 try:
-                    response = await self._request(session, method, path, body=body)
-                except _StaleConnection:
+                    return await self._exchange(self._kept() or await self._connect(deadline), request, is_whole)
+                except StaleConnection:
                     # The engine has not seen the request, so that asking once more is safe.
-                    response = await self._request(self._fresh_session(), method, path, body=body)
+                    return await self._exchange(await self._connect(deadline), request, is_whole)
         except EngineTimeout:
             raise
-        except (aiohttp.ClientConnectionError, OSError) as error:
+        except ConnectionBroken as error:
+            raise (failures.cut(error) if error.has_head else failures.unreachable(error)) from error
+        except OSError as error:
             raise failures.unreachable(error) from error
-        except aiohttp.ClientError as error:
-            raise failures.broken(type(error).__name__) from error
-        if response.status // 100 != 2:
-            await _refuse(response, watch)
-        return response
 
-    async def _request(
-        self, session: aiohttp.ClientSession, method: str, path: str, *, body: bytes | None
-    ) -> aiohttp.ClientResponse:
-        return await session.request(method, self._url(path), data=body, allow_redirects=False, timeout=self._timeout)
+    async def _exchange(self, connection: EngineConnection, request: bytes, is_whole: bool) -> EngineConnection:
+        try:
+            connection.send(request)
+            if is_whole:
+                await connection.arrived()
+            else:
+                await connection.head()
+        except BaseException:
+            # Also when the call is cancelled: the engine must not go on working for it.
+            connection.close()
+            raise
+        return connection
 
-    def _url(self, path: str) -> URL:
-        url = self._urls.get(path)
-        if url is None:
-            url = self._urls[path] = URL(self._base_url + path)
-        return url
+    def _kept(self) -> EngineConnection | None:
+        now_s = asyncio.get_running_loop().time()
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed and now_s - connection.idle_since_s < KEEP_ALIVE_S:
+                return connection
+            connection.close()
+        return None
 
-    def _kept_session(self) -> aiohttp.ClientSession:
-        if self._kept is None:
-            self._kept = self._session(is_kept_alive=True)
-        return self._kept
+    async def _connect(self, deadline: Deadline) -> EngineConnection:
+        """A new connection; an engine that takes longer than `connect_s` to accept it counts as unreachable."""
+        try:
+            async with asyncio.timeout(deadline.connect_s):
+                return await self._address.connect()
+        except TimeoutError as error:
+            raise ConnectionBroken(f"no connection within {deadline.connect_s:g} s", has_head=False) from error
 
-    def _fresh_session(self) -> aiohttp.ClientSession:
-        if self._fresh is None:
-            self._fresh = self._session(is_kept_alive=False)
-        return self._fresh
+    def _request(self, method: str, path: str, body: bytes) -> bytes:
+        head = self._heads.get((method, path))
+        if head is None:
+            lines = [f"{method} {self._address.path}{path} HTTP/1.1"]
+            lines += [f"{name}: {value}" for name, value in self._headers.items()]
+            head = self._heads[method, path] = "\r\n".join([*lines, "Content-Length: "]).encode("latin-1")
+        return b"%b%d\r\n\r\n%b" % (head, len(body), body)
 
-    def _session(self, *, is_kept_alive: bool) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=_connector(self._socket_path, is_kept_alive=is_kept_alive),
-            headers=self._headers,
-            skip_auto_headers=_SKIPPED_HEADERS,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            response_class=_response_class(),
-            timeout=self._timeout,
-            auto_decompress=False,
-            trust_env=False,
-        )
+    async def _refuse(self, connection: EngineConnection, watch: Watch) -> None:
+        body = bytearray()
+        try:
+            with watch:
+                while len(body) < ERROR_BODY_BYTES_MAX and (part := await connection.read()):
+                    body += part
+        except ConnectionBroken as error:
+            raise failures.cut(error) from error
+        finally:
+            self.release(connection)
+        raise failures.from_status(connection.status, bytes(body), connection.retry_after)
+
+
+class _Address:
+    """Where an engine listens."""
+
+    def __init__(self, base_url: str) -> None:
+        self._socket_path = base_url.removeprefix(UNIX_PREFIX) if base_url.startswith(UNIX_PREFIX) else None
+        parts = urlsplit("http://localhost" if self._socket_path else base_url.rstrip("/"))
+        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._host = parts.hostname or "localhost"
+        self._port = parts.port or (443 if self._tls else 80)
+        self.path = parts.path
+        self.host_header = parts.netloc.rpartition("@")[2]
+
+    async def connect(self) -> EngineConnection:
+        """Raises `OSError` when nobody listens there."""
+        loop = asyncio.get_running_loop()
+        if self._socket_path is not None:
+            _, connection = await loop.create_unix_connection(lambda: EngineConnection(loop), self._socket_path)
+        else:
+            # Without happy_eyeballs_delay, which uvloop does not take.
+            _, connection = await loop.create_connection(
+                lambda: EngineConnection(loop), self._host, self._port, ssl=self._tls
+            )
+        return connection
 
 
 def is_http_url(url: str) -> bool:
@@ -225,25 +234,3 @@ def is_http_url(url: str) -> bool:
         return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
-
-
-def _connector(socket_path: str | None, *, is_kept_alive: bool) -> aiohttp.BaseConnector:
-    keep_alive_s = KEEP_ALIVE_S if is_kept_alive else None
-    if socket_path is not None:
-        return aiohttp.UnixConnector(
-            socket_path, limit=0, force_close=not is_kept_alive, keepalive_timeout=keep_alive_s
-        )
-    return aiohttp.TCPConnector(limit=0, force_close=not is_kept_alive, keepalive_timeout=keep_alive_s)
-
-
-async def _refuse(response: aiohttp.ClientResponse, watch: Watch) -> None:
-    body = bytearray()
-    try:
-        with watch:
-            while len(body) < ERROR_BODY_BYTES_MAX and (chunk := await response.content.readany()):
-                body += chunk
-    except aiohttp.ClientError as error:
-        raise failures.cut(error) from error
-    finally:
-        response.close()
-    raise failures.from_status(response.status, bytes(body), response.headers.get("Retry-After"))

@@ -1,8 +1,9 @@
 """The embedded engine: llama.cpp's own server in a child process of the supervisor, asked over a unix socket.
 
 It is always asked for a stream: when the connection of a stream is closed its slot is free after 0.05 s, that of a
-plain call only after 0.5 s. After a stream the server closes the connection without saying so, so that every call
-makes its own. While the child starts, or starts again after a crash, calls give `EngineBusy` with Retry-After.
+plain call after 1 s or, while other calls keep the server busy, only at its end. After a stream the server closes the
+connection without saying so, so that every call makes its own. While the child starts, or starts again after a crash,
+calls give `EngineBusy` with Retry-After.
 
 The child's parameters (xllamacpp.CommonParams): `hostnames=[path of the socket]`, which must end in `.sock` and be
 free (a stale file makes the start fail); `kv_unified`, `n_parallel`, `n_ctx` shared by the slots; `model_alias={name}`;

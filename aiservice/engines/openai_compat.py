@@ -3,6 +3,9 @@
 Token counts are the engine's own. One that gives none is counted by us, as `EstimatedTokens`: completion tokens are
 the pieces that were streamed (engines send one token a piece, now and then several, so that it is a lower bound) or,
 for a plain answer, a quarter of its characters; prompt tokens are a quarter of the prompt's characters.
+
+A llama.cpp server is always asked for a stream: it looks for the client of a plain call only when nothing else moves
+in it, so that under load a call that was left would keep its slot to the end.
 """
 
 import hashlib
@@ -25,6 +28,7 @@ CHAT_PATH = "/chat/completions"
 MODELS_PATH = "/models"
 MODELS_TIMEOUT_S = 5.0
 CHARACTERS_PER_TOKEN = 4
+LLAMACPP = "llamacpp"  # what llama.cpp's server calls the owner of its models
 CAPABILITIES: tuple[Capability, ...] = ("chat", "stream")
 _VERSION = re.compile(r"v\d+\w*")
 _FINISH_REASONS: Mapping[str, FinishReason] = {
@@ -85,6 +89,7 @@ class _ModelMeta(msgspec.Struct):
 class _ModelRow(msgspec.Struct):
     id: str
     root: str | None = None
+    owned_by: str | None = None
     max_model_len: int | None = None
     context_length: int | None = None
     meta: _ModelMeta | None = None
@@ -107,6 +112,7 @@ class OpenAICompatEngine:
         self.name = spec.name
         headers = {"Authorization": f"Bearer {spec.api_key}"} if spec.api_key else {}
         self._http = HttpClient(_versioned(spec.url), headers=headers)
+        self._is_llamacpp = False
 
     async def models(self) -> Sequence[Model]:
         body = await self._http.get(MODELS_PATH, timeout_s=MODELS_TIMEOUT_S)
@@ -114,10 +120,11 @@ class OpenAICompatEngine:
             rows = _models_decoder.decode(body).data
         except msgspec.DecodeError as error:
             raise failures.broken(f"models: {error}") from error
+        self._is_llamacpp = any(row.owned_by == LLAMACPP for row in rows)
         return [_model(self.name, row) for row in rows]
 
     def generate(self, model: str, generation: Generation, deadline: Deadline) -> AsyncGenerator[Chunk]:
-        if generation.stream:
+        if generation.stream or self._is_llamacpp:
             return stream_chat(self._open_stream, model=model, generation=generation, deadline=deadline)
         return self._plain(model, generation, deadline)
 

@@ -30,7 +30,8 @@ DAY_US = 86_400_000_000
 class Keys:
     """API keys of one process. `watch` must run beside it as long as it admits keys.
 
-    `cached`, `verify`, `verify_admin`, `check` and `is_revoked` are those of `Verifier`, without a step between.
+    `cached`, `verify`, `verify_admin`, `check` and `is_revoked` are those of `Verifier`, without a step between;
+    `watch` (until it is cancelled), `poll` (once) and `flush` (writes last_used_at) are those of `Watch`.
     """
 
     def __init__(
@@ -55,6 +56,9 @@ class Keys:
         self.verify_admin = verifier.verify_admin
         self.check = verifier.check
         self.is_revoked = verifier.is_revoked
+        self.watch = self._watch.run
+        self.poll = self._watch.poll
+        self.flush = self._watch.flush
 
     async def create(self, request: KeyRequest, *, by: Caller) -> NewKey:
         """Makes a key. Raises `FieldInvalid`, `StoreUnavailable`, and `NotAllowed` for more than the caller may give.
@@ -145,14 +149,6 @@ class Keys:
     async def audit(self, known: Collection[str] = ()) -> list[Finding]:
         """What is wrong with the stored keys, see `audit.py`; `known` are whole keys whose hashes are checked too."""
         return await audit(self._store, self._peppers, bcrypt_cost=self._settings.bcrypt_cost, known=known)
-
-    async def watch(self) -> None:
-        """Follows revocations and writes last_used_at until it is cancelled."""
-        await self._watch.run()
-
-    async def flush(self) -> None:
-        """Writes last_used_at now, at the end of a process; raises `StoreUnavailable`."""
-        await self._watch.flush()
 
     async def _granted(self, request: KeyRequest, by: Caller) -> KeyRequest:
         _check_may_manage(by)

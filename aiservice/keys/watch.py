@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 
 from aiservice.core.clock import Clock
 from aiservice.core.errors import StoreUnavailable
@@ -34,17 +34,16 @@ class Watch:
         self.used: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Polls until it is cancelled; a store that is away is asked again, and nothing else stops it."""
-        while True:
+        """Polls until it is cancelled, then writes last_used_at once more. A store that is away is asked again."""
+        try:
+            while True:
+                await _finished(self._round())
+                await asyncio.sleep(POLL_S)
+        finally:
             try:
-                await self.poll()
-                if self._clock.monotonic_s() >= self._touched_s + TOUCH_EVERY_S:
-                    await self.flush()
+                await self.flush()
             except StoreUnavailable:
-                self.store_failed()
-            except Exception:  # a loop that ended would leave revoked keys admitted
-                logger.exception("the watch over keys failed and goes on")
-            await asyncio.sleep(POLL_S)
+                logger.warning("the last uses of %d keys could not be written", len(self.used))
 
     async def poll(self) -> None:
         """Forgets every key that something has happened to; raises `StoreUnavailable`.
@@ -98,6 +97,16 @@ class Watch:
             self._down_since_s = None
             logger.info("the key store is available again")
 
+    async def _round(self) -> None:
+        try:
+            await self.poll()
+            if self._clock.monotonic_s() >= self._touched_s + TOUCH_EVERY_S:
+                await self.flush()
+        except StoreUnavailable:
+            self.store_failed()
+        except Exception:  # a loop that ended would leave revoked keys admitted
+            logger.exception("the watch over keys failed and goes on")
+
     async def _take_in(self, events: Sequence[AuthEvent]) -> None:
         kids = {event.kid for event in events}
         if not kids:
@@ -107,3 +116,13 @@ class Watch:
             key = await self._store.by_kid(kid)
             if key is not None and not key.is_good_at(self._clock.now_us()):
                 self.gone(kid, key.id)
+
+
+async def _finished(work: Coroutine[None, None, None]) -> None:
+    """Waits for the work even when cancelled: a query that is cut off leaves its connection's thread behind."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise

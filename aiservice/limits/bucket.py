@@ -118,6 +118,6 @@ def ensure_distinct(take: Take) -> None:
 
 def given_back(take: Take, amounts: Sequence[int]) -> list[int]:
     """What goes back into each bucket (or, below zero, still has to come out) when `amounts` turn out to be true."""
-    if len(amounts) != len(take.costs) or min(amounts, default=0) < 0:
+    if len(amounts) != len(take.costs) or any(amount < 0 for amount in amounts):
         raise ValueError(f"settlement of {take.request_id} takes one amount of at least 0 for each cost")
     return [cost.amount - amount for cost, amount in zip(take.costs, amounts, strict=True)]

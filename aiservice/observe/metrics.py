@@ -1,8 +1,8 @@
 """The metrics and their names. Import only after `share_metrics`, where processes share their values.
 
 Each label's child is looked up once and its method kept, so that counting is a dictionary look-up and a write
-(about 1 us). Values that callers could choose do not become labels without bound: an endpoint must be one of those
-handed to the constructor, and of models, engines and codes the first 100 are told apart; the rest is `other`.
+(about 1 us). Values that others choose do not become labels without bound: an endpoint must be one of those handed to
+the constructor, and of models and engines the first 100 are told apart; the rest is `other`.
 """
 
 from collections.abc import Callable, Iterable
@@ -30,52 +30,28 @@ class Metrics:
     """What one process counts. `render` gives the sums over all processes, the dead included."""
 
     def __init__(self, endpoints: Iterable[str] = ()) -> None:
-        registry = CollectorRegistry(auto_describe=False)
-        self._registry = registry
+        self._registry = registry = CollectorRegistry(auto_describe=False)
         self._endpoints = frozenset(endpoints)
-        self._requests = Children(
-            Counter(
-                "aiservice_requests_total",
-                "Requests by endpoint and status.",
-                ["endpoint", "status"],
-                registry=registry,
-            ),
-            values_max=LABEL_VALUES_MAX * 10,
+
+        def counter(name: str, help: str, *labels: str) -> Children:
+            return Children(Counter(f"aiservice_{name}", help, labels, registry=registry))
+
+        def histogram(name: str, help: str, label: str, *, buckets: tuple[float, ...]) -> Children:
+            return Children(Histogram(f"aiservice_{name}", help, [label], registry=registry, buckets=buckets))
+
+        self._requests = counter("requests_total", "Requests by endpoint and status.", "endpoint", "status")
+        self._request_seconds = histogram(
+            "request_seconds", "Time of a request to its answer's last byte.", "endpoint", buckets=REQUEST_BUCKETS_S
         )
-        self._request_seconds = Children(
-            Histogram(
-                "aiservice_request_seconds",
-                "Time from a request's first byte to its answer's last.",
-                ["endpoint"],
-                registry=registry,
-                buckets=REQUEST_BUCKETS_S,
-            )
-        )
-        self._tokens = Children(
-            Counter("aiservice_tokens_total", "Tokens by model and kind.", ["model", "kind"], registry=registry)
-        )
-        self._cache_lookups = Children(
-            Counter("aiservice_cache_lookups_total", "Cache look-ups by result.", ["result"], registry=registry)
-        )
-        self._limit_refusals = Children(
-            Counter("aiservice_limit_refusals_total", "Requests over a limit, by tier.", ["tier"], registry=registry)
-        )
-        self._engine_errors = Children(
-            Counter(
-                "aiservice_engine_errors_total",
-                "Failed engine calls by engine and error code.",
-                ["engine", "code"],
-                registry=registry,
-            )
-        )
-        self._first_token_seconds = Children(
-            Histogram(
-                "aiservice_engine_first_token_seconds",
-                "Time from the engine's call to its first token.",
-                ["engine"],
-                registry=registry,
-                buckets=FIRST_TOKEN_BUCKETS_S,
-            )
+        self._tokens = counter("tokens_total", "Tokens by model and kind.", "model", "kind")
+        self._cache_lookups = counter("cache_lookups_total", "Cache look-ups by result.", "result")
+        self._limit_refusals = counter("limit_refusals_total", "Requests over a limit, by tier.", "tier")
+        self._engine_errors = counter("engine_errors_total", "Failed engine calls by code.", "engine", "code")
+        self._first_token_seconds = histogram(
+            "engine_first_token_seconds",
+            "Time from the engine's call to its first token.",
+            "engine",
+            buckets=FIRST_TOKEN_BUCKETS_S,
         )
         open_requests = Gauge(
             "aiservice_open_requests", "Requests being worked on.", registry=registry, multiprocess_mode="livesum"
@@ -143,13 +119,13 @@ class SupervisorMetrics:
 
 
 class Children:
-    """The children of one metric by their label values, at most `values_max` of them and `other`."""
+    """The children of one metric by their label values; of the first label at most 100 values and `other`."""
 
-    __slots__ = ("_counts", "_metric", "_values_max")
+    __slots__ = ("_counts", "_firsts", "_metric")
 
-    def __init__(self, metric: Counter | Histogram, *, values_max: int = LABEL_VALUES_MAX) -> None:
+    def __init__(self, metric: Counter | Histogram) -> None:
         self._metric = metric
-        self._values_max = values_max
+        self._firsts: set[str] = set()
         self._counts: dict[tuple[str, ...], Count] = {}
 
     def count(self, *labels: str, amount: float) -> None:
@@ -160,8 +136,10 @@ class Children:
         count(amount)
 
     def _made(self, labels: tuple[str, ...]) -> Count:
-        if len(self._counts) >= self._values_max:
-            labels = (OTHER,) * len(labels)
+        if labels[0] not in self._firsts:
+            if len(self._firsts) >= LABEL_VALUES_MAX and labels[0] != OTHER:
+                return self._made((OTHER, *labels[1:]))
+            self._firsts.add(labels[0])
         child = self._metric.labels(*labels)
         count: Count = child.inc if isinstance(child, Counter) else child.observe
         self._counts[labels] = count

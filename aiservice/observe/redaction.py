@@ -13,7 +13,7 @@ _SECRET_NAME = re.compile(
 )
 # A header as it stands in a message: `X-API-Key: abc`, `"x-api-key": "abc"`, `(b'x-api-key', b'abc')`.
 _PAIR = re.compile(
-    rf"({_SECRET_NAME.pattern})(\\?['\"]?\s*[:=,]\s*b?\\?['\"]?)((?:bearer|basic)\s+)?[^\s'\"\\,;}}\])]+",
+    rf"({_SECRET_NAME.pattern})(\\?['\"]?\s*[:=,]\s*(?:b(?=['\"]))?\\?['\"]?)((?:bearer|basic)\s+)?[^\s'\"\\,;}}\])]+",
     re.IGNORECASE,
 )
 _BEARER = re.compile(r"\b(bearer|basic)(\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)

@@ -55,9 +55,13 @@ def supervise(
 
 @dataclass(slots=True)
 class Slot:
-    """A place for one worker. `start_at_s` is set while nobody is in it; `ready_fd` until its worker serves."""
+    """A place for one worker. `start_at_s` is set while nobody is in it; `ready_fd` until its worker serves.
+
+    Each has its own policy: what kills one worker now and then must not hold up the others' replacement.
+    """
 
     number: int
+    policy: RestartPolicy
     pid: int = 0
     ready_fd: int | None = None
     is_ready: bool = False
@@ -81,9 +85,8 @@ class Supervisor:
         self._listener = listener
         self._engine = engine
         self._clock = clock
-        self._policy = RestartPolicy(clock)
         self._metrics = SupervisorMetrics()
-        self._slots = [Slot(number) for number in range(settings.worker_count)]
+        self._slots = [Slot(number, RestartPolicy(clock)) for number in range(settings.worker_count)]
         self._signals = SignalPipe()
         self._selector = selectors.DefaultSelector()
         self._has_announced = False
@@ -207,7 +210,7 @@ class Supervisor:
             self._plan_restart(slot, "a worker died and is replaced", worker_pid=pid, exit_code=code)
 
     def _plan_restart(self, slot: Slot, event: str, **details: object) -> None:
-        pause_s = self._policy.pause_s()
+        pause_s = slot.policy.pause_s()
         slot.start_at_s = self._clock.monotonic_s() + pause_s
         _log.error(event, extra={"worker": slot.number, "restart_in_s": pause_s, **details})
 

@@ -55,6 +55,7 @@ class Ledger:
         self._stopped = asyncio.Event()
         self._stopped.set()
         self._loops: list[asyncio.Task[None]] = []
+        self._was_degraded = False
         self._backlog_bytes = 0
         self._free_bytes = folders.free_bytes(spool.root)
 
@@ -194,7 +195,6 @@ class Ledger:
 
     async def _watch(self) -> None:
         """Measures disk and backlog, puts the reserve back when there is room, and says when it gets tight."""
-        was_degraded = self.health.is_degraded
         root = self._spool.root
         self._backlog_bytes = await run_to_end(folders.backlog_bytes, root)
         self._free_bytes = folders.free_bytes(root)
@@ -203,7 +203,8 @@ class Ledger:
             self._spool.set_reserve(await run_to_end(self._spool.allocate_reserve))
         self._spool.renew()
         health = self.health
-        if health.is_degraded != was_degraded:
+        if health.is_degraded != self._was_degraded:
+            self._was_degraded = health.is_degraded
             log.warning("the usage spool is %s: %s", "degraded" if health.is_degraded else "in order again", health)
 
     async def _repeat(self, work: Callable[[], Awaitable[None]], *, every_s: float = 0) -> None:

@@ -77,13 +77,14 @@ class SqlUsageStore:
     async def series(
         self, *, tenant_id: str, api_key_id: str | None, from_us: int, to_us: int, group_by: GroupBy
     ) -> Sequence[UsageGroup]:
-        key = self._group_key(group_by)
+        # Grouped by its label: repeated, an expression would carry its parameters again, another one to PostgreSQL.
+        key = self._group_key(group_by).label("group_key")
         sums = (logs.c.prompt_tokens, logs.c.completion_tokens, _cached(), logs.c.cost_nano, logs.c.response_time_ms)
         query = (
             _tenant_rows(tenant_id, api_key_id, key, sa.func.count(), *map(_sum, sums))
             .where(logs.c.created_at >= from_us, logs.c.created_at < to_us)
-            .group_by(key)
-            .order_by(key)
+            .group_by("group_key")
+            .order_by("group_key")
         )
         async with transaction(self._engine) as connection:
             return [UsageGroup(str(row[0]), *map(int, row[1:])) for row in await connection.execute(query)]

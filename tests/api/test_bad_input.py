@@ -44,7 +44,12 @@ CASES: dict[str, tuple[Any, int, str, str | None]] = {
     "neither prompt nor messages": ({"model": "echo"}, 400, "request.malformed", "prompt"),
     "no messages": ({"messages": []}, 422, "request.field_invalid", "messages"),
     "empty prompt": ({"prompt": ""}, 422, "request.field_invalid", "prompt"),
-    "unknown role": ({"messages": [{"role": "root", "content": "x"}]}, 422, "request.field_invalid", "messages[0].role"),
+    "unknown role": (
+        {"messages": [{"role": "root", "content": "x"}]},
+        422,
+        "request.field_invalid",
+        "messages[0].role",
+    ),
     "long prompt": ({"prompt": "x" * 200_001}, 422, "request.field_invalid", "prompt"),
     "response_format of no known kind": (
         {"prompt": "x", "response_format": {"type": "yaml"}},

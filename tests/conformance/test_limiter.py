@@ -206,6 +206,16 @@ async def test_slots_that_are_not_renewed_are_free_after_thirty_seconds(limiter:
     assert not (await limiter.take(take_of("e", slots=(SLOTS,)))).is_allowed
 
 
+async def test_asking_again_does_not_keep_a_dead_requests_slot(limiter: Limiter, clock: ManualClock) -> None:
+    one = Slots("slots:key:k", "acme", 1)
+    await limiter.take(take_of("dead", slots=(one,)))
+    for number in range(2):
+        clock.advance_s(10)
+        assert not (await limiter.take(take_of(str(number), slots=(one,)))).is_allowed
+    clock.advance_s(10)
+    assert (await limiter.take(take_of("next", slots=(one,)))).is_allowed
+
+
 async def test_a_late_renewal_takes_no_slot_for_a_request_that_has_ended(limiter: Limiter) -> None:
     one = Slots("slots:key:k", "acme", 1)
     take = take_of("a", slots=(one,))

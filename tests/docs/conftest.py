@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -13,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
 ADMIN_KEY = "the-admin-key-of-the-docs-tests-0123456789"
 READY = re.compile(r"ready on (http://\S+)")
 START_S = 60.0
@@ -41,11 +41,12 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "DATA_DIR": str(folder / "data"),
         "ADMIN_KEY": ADMIN_KEY,
     }
-    command = [str(ROOT / ".venv" / "bin" / "aiservice"), "serve"]
+    command = [sys.executable, "-m", "aiservice", "serve"]
     log = folder / "log"
     with log.open("wb") as out, subprocess.Popen(command, env=environ, stdout=out, stderr=out, cwd=folder) as process:
         try:
             address = _wait_ready(process, log)
+            _wait_loaded(address, log)
             yield Service(address, _make_key(address), ADMIN_KEY)
         finally:
             process.send_signal(signal.SIGTERM)
@@ -63,7 +64,22 @@ def _wait_ready(process: subprocess.Popen[bytes], log: Path) -> str:
         if process.poll() is not None:
             break
         tick.wait(0.1)
-    pytest.fail(f"the service did not start:\n{log.read_text(errors='replace')}")
+    pytest.fail(f"the service did not start:\n{_tail(log)}")
+
+
+def _wait_loaded(address: str, log: Path) -> None:
+    """Serving does not wait for the model; the blocks do."""
+    tick = threading.Event()
+    for _ in range(round(START_S / 0.1)):
+        with urllib.request.urlopen(f"{address}/ai/models", timeout=10) as response:
+            if any(model["loaded"] for model in json.load(response)["models"]):
+                return
+        tick.wait(0.1)
+    pytest.fail(f"the model was not loaded in {START_S:.0f} s:\n{_tail(log)}")
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-8:])
 
 
 def _make_key(address: str) -> str:

@@ -91,8 +91,8 @@ class HttpServer:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         self.connections += 1
-        # A client that leaves in the middle is what many tests are about.
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        # A client that leaves in the middle is what many tests are about; the end of the server cancels.
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             await self._serve(reader, writer)
         writer.close()
 
@@ -130,10 +130,9 @@ async def _while_connected(work: Awaitable[None], reader: asyncio.StreamReader) 
         if listening.done():
             return listening.result()
     finally:
-        for task in (answering, listening):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, ConnectionError):
-                await task
+        answering.cancel()
+        listening.cancel()
+        await asyncio.gather(answering, listening, return_exceptions=True)
     return b""
 
 

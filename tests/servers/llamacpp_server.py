@@ -17,6 +17,9 @@ def main(model: str, socket: str) -> None:
     params.n_parallel = 4
     params.n_ctx = 2_048
     params.kv_unified = True
+    # More threads than free cores would spin and slow each other down.
+    params.cpuparams.n_threads = 1
+    params.cpuparams_batch.n_threads = 1
     params.model_alias = {"smollm2:135m"}
     params.endpoint_slots = True
     params.cache_ram_mib = 0

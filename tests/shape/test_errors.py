@@ -3,7 +3,7 @@
 import ast
 import builtins
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
@@ -11,8 +11,12 @@ from aiservice.core import errors
 from aiservice.core.errors import AIServiceError
 
 TREE_FILE = "aiservice/core/errors.py"
-# Not errors but signals: nobody is left to answer.
-SIGNALS = frozenset({"ClientGone"})
+# Signals inside one room, by room: they become an error of the tree, or nobody is left to answer.
+SIGNALS: Mapping[str, frozenset[str]] = {
+    "api": frozenset({"ClientGone"}),
+    "cli": frozenset({"Failed"}),
+    "engines": frozenset({"ConnectionBroken"}),
+}
 TYPES = frozenset(
     {
         "invalid_request_error", "authentication_error", "permission_error", "not_found_error", "conflict_error",
@@ -57,26 +61,43 @@ def test_the_drawing_is_the_tree():
 
 
 def test_no_error_grows_outside_the_tree(house):
-    """A room may subclass one of the tree to carry facts, without a code, or keep a private `_Name` in one file."""
+    """A room may subclass one of the tree to carry facts, without a code of its own, or keep a signal to itself."""
     ours = {AIServiceError.__name__, *(error.__name__ for error in ERRORS)}
-    foreign = {
-        name for name, value in vars(builtins).items() if isinstance(value, type) and issubclass(value, BaseException)
+    grown = {
+        f"{module.room}.{node.name}"
+        for module in house.modules
+        if module.name != TREE_FILE
+        for node in module.nodes
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+        if any(_is_foreign(base) for base in node.bases)
+        or ({_last(base) for base in node.bases} & ours and _assigned(node) & {"code", "status", "type"})
     }
-    wrong = []
-    for module in house.modules:
-        for node in module.nodes:
-            if (
-                not isinstance(node, ast.ClassDef)
-                or module.name == TREE_FILE
-                or node.name.startswith("_")
-                or node.name in SIGNALS
-            ):
-                continue
-            bases = {ast.unparse(base).rpartition(".")[2] for base in node.bases}
-            if bases & foreign or (bases & ours and _assigned(node) & {"code", "status", "type"}):
-                wrong.append(f"{module.name}:{node.lineno} {node.name}")
 
-    assert wrong == []
+    assert grown == {f"{room}.{name}" for room, names in SIGNALS.items() for name in names}
+
+
+def test_signals_stay_in_their_room(house):
+    names = {name: room for room, names in SIGNALS.items() for name in names}
+    strays = [
+        f"{module.name}:{node.lineno} {alias.name}"
+        for module in house.modules
+        for node in module.nodes
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if names.get(alias.name, module.room) != module.room
+    ]
+
+    assert strays == []
+
+
+def _last(base: ast.expr) -> str:
+    return ast.unparse(base).rpartition(".")[2]
+
+
+def _is_foreign(base: ast.expr) -> bool:
+    builtin = getattr(builtins, _last(base), None)
+    is_exception = isinstance(builtin, type) and issubclass(builtin, BaseException)
+    return is_exception or _last(base).endswith("Exception")
 
 
 def _assigned(node: ast.ClassDef) -> set[str]:

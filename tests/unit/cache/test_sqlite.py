@@ -160,6 +160,7 @@ async def test_a_clearing_reaches_every_worker_at_once(workers: Workers) -> None
     assert await first.clear(model="n") == 2
     assert await second.get(key(1, "a", "n")) is None
     assert await second.get(key(3, "b", "n")) is None
+    assert await second.get(key(0, "a", "m")) is None, "an earlier clearing stands"
     assert await second.get(key(2, "b", "m")) is not None
     await second.put(key(1, "a", "n"), ANSWER)
     assert await first.get(key(1, "a", "n")) is not None

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from factories import key_for
 
 from aiservice.core.errors import StartRefused
 from aiservice.keys.pepper import Peppers, load_pepper
@@ -15,36 +14,36 @@ from aiservice.keys.secret import make
 PEPPERS = Peppers(b"p" * 32)
 
 
-def test_the_mac_admits_its_key_only():
+def test_the_mac_admits_its_key_only(row_of):
     text, other = make(), make()
-    key = key_for(text, PEPPERS)
+    key = row_of(text)
 
     assert PEPPERS.admits(text, key)
     assert not PEPPERS.admits(other, key)
     assert not PEPPERS.admits(text, None)
 
 
-def test_a_kid_cannot_stand_before_another_secret():
+def test_a_kid_cannot_stand_before_another_secret(row_of):
     """Only the whole key counts: the secret of one under the kid of another is nothing."""
     mine, theirs = make(), make()
-    key = key_for(theirs, PEPPERS)
+    key = row_of(theirs)
 
     assert not PEPPERS.admits(theirs[:17] + mine[17:], key)
     assert not PEPPERS.admits(mine[:17] + theirs[17:], key)
 
 
-def test_a_mac_of_another_version_or_pepper_is_refused():
+def test_a_mac_of_another_version_or_pepper_is_refused(row_of):
     text = make()
-    key = key_for(text, PEPPERS)
+    key = row_of(text)
 
     assert not PEPPERS.admits(text, replace(key, mac_version=2))
     assert not Peppers(b"q" * 32).admits(text, key)
 
 
-def test_no_mac_is_no_key():
+def test_no_mac_is_no_key(row_of):
     text = make()
 
-    assert not PEPPERS.admits(text, replace(key_for(text, PEPPERS), mac_version=0, key_mac=bytes(32)))
+    assert not PEPPERS.admits(text, replace(row_of(text), mac_version=0, key_mac=bytes(32)))
 
 
 def test_bcrypt_takes_the_whole_key():

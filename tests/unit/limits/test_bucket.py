@@ -84,7 +84,13 @@ def test_a_bucket_without_burst_rate_or_period_is_refused(burst: int, rate: int,
         Bucket("b", "t", burst=burst, rate=rate, period_s=period_s)
 
 
-def test_a_negative_cost_is_refused() -> None:
+def test_a_coarse_bucket_fills_in_the_time_that_it_says() -> None:
+    coarse = Bucket("b", "t", burst=5_000_000_000_000, rate=10_000, period_s=1)
+    assert (coarse.unit_us, coarse.fill_us, coarse.window_s) == (SECOND_US, 500_000_000 * SECOND_US, 500_000_000)
+
+
+def test_a_cost_may_be_nothing_and_not_less() -> None:
+    assert Cost(HOURLY, 0).amount == 0
     with pytest.raises(ValueError, match="below zero"):
         Cost(HOURLY, -1)
 
@@ -268,6 +274,39 @@ def test_a_bucket_that_waits_longer_speaks_before_a_busy_subject() -> None:
     assert (decision.refused_by, decision.retry_after_s) == ("requests:key:a", 10)
 
 
+def test_a_busy_subject_speaks_before_a_bucket_that_waits_as_long() -> None:
+    costs = costs_of(1)
+    almost = State(costs[0].bucket.token_units - 1, NOW_US)
+    decision, _ = arithmetic.taken(costs, [almost], NOW_US, busy=Slots("slots:key:a", "acme", 2))
+    assert (decision.refused_by, decision.retry_after_s) == ("slots:key:a", 1)
+
+
+def test_one_unit_short_is_short() -> None:
+    short = State(3 * HOURLY.token_units - 1, NOW_US)
+    assert arithmetic.wait_s(HOURLY, short, NOW_US, 3) == 1
+    assert arithmetic.wait_s(HOURLY, State(3 * HOURLY.token_units, NOW_US), NOW_US, 3) == 0
+
+
+def test_a_coarse_bucket_that_is_just_full_keeps_no_part_of_a_unit() -> None:
+    coarse = Bucket("b", "t", burst=5_000_000_000_000, rate=10_000, period_s=1)
+    almost = coarse.cap_units - 10_000
+    assert arithmetic.refilled(coarse, almost, NOW_US, NOW_US + 1_700_000) == (coarse.cap_units, NOW_US + 1_700_000)
+    assert arithmetic.refilled(coarse, almost - 1, NOW_US, NOW_US + 1_700_000) == (
+        coarse.cap_units - 1,
+        NOW_US + 1_000_000,
+    )
+
+
+def test_a_bucket_one_unit_short_of_full_is_not_yet_full() -> None:
+    almost = State(HOURLY.cap_units - 1, NOW_US)
+    assert arithmetic.full_at_us(HOURLY, almost, NOW_US) == NOW_US + 1
+    assert arithmetic.standing(HOURLY, almost, NOW_US).reset_after_s == 1
+
+
+def test_a_standing_that_refused_nothing_has_no_wait() -> None:
+    assert arithmetic.standing(HOURLY, arithmetic.full(HOURLY, NOW_US), NOW_US).retry_after_s == 0
+
+
 def test_a_take_of_nothing_is_allowed() -> None:
     decision, after = arithmetic.taken([], [], NOW_US)
     assert (decision.is_allowed, decision.standings, list(after)) == (True, (), [])
@@ -284,6 +323,8 @@ def test_a_take_that_names_a_bucket_or_slots_twice_is_refused() -> None:
 def test_what_a_settlement_gives_back() -> None:
     take = Take("r", tuple(costs_of(1, 5, 10)))
     assert arithmetic.given_back(take, (1, 2, 30)) == [0, 3, -20]
+    assert arithmetic.given_back(take, (0, 0, 0)) == [1, 5, 10]
+    assert arithmetic.given_back(Take("r", ()), ()) == []
     for amounts in ((1, 2), (1, 2, 3, 4), (1, 2, -1)):
         with pytest.raises(ValueError, match="one amount"):
             arithmetic.given_back(take, amounts)

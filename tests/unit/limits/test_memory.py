@@ -23,3 +23,15 @@ async def test_full_buckets_closed_takes_and_lapsed_leases_leave() -> None:
         await limiter.take(Take(f"n{number}", (Cost(bucket("new"), 1),)))
     assert held == 3 * (PRUNE_EVERY // 2 - 1)
     assert limiter.size == 1
+
+
+async def test_a_bucket_stays_until_it_has_been_full_for_a_minute() -> None:
+    clock = ManualClock()
+    limiter = MemoryLimiter(clock)
+    slow = Bucket("requests:key:slow", "acme", burst=1, rate=1, period_s=10)
+    await limiter.take(Take("r", (Cost(slow, 1),)))
+    for after_s, size in ((70, 1), (0.000001, 0)):
+        clock.advance_s(after_s)
+        for number in range(PRUNE_EVERY):
+            await limiter.take(Take(str(number), ()))
+        assert limiter.size == size

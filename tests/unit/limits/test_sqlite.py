@@ -109,14 +109,43 @@ async def test_pruning_walks_through_all_buckets_and_leaves_those_in_use(tmp_pat
     count = PRUNE_ROWS + PRUNE_EVERY
     for number in range(count):
         await limiter.take(one(f"a{number}", of=bucket(f"{number:05d}")))
-    assert rows(path, "buckets") == count, "none is full yet"
-    clock.advance_s(3_600 + 61)
-    in_use = bucket("99999", burst=10_000)
-    for number in range(PRUNE_EVERY * 3):
-        await limiter.take(one(f"b{number}", of=in_use))
-    assert rows(path, "buckets") == 1
+    in_use = bucket("99999", burst=100_000)
+
+    async def prune_thrice() -> int:
+        for number in range(PRUNE_EVERY * 3):
+            await limiter.take(one(f"b{number}", of=in_use))
+        return rows(path, "buckets")
+
+    assert await prune_thrice() == count + 1, "none is full yet"
+    clock.advance_s(720 + 60)
+    assert await prune_thrice() == count + 1, "none has been full for a minute"
+    clock.advance_s(0.000001)
+    assert await prune_thrice() == 1
     (standing,) = await limiter.peek([in_use])
-    assert standing.remaining == 10_000 - PRUNE_EVERY * 3
+    assert standing.remaining == 100_000 - PRUNE_EVERY * 6, "the first round has flowed back"
+
+
+async def test_a_worker_looks_for_a_new_file_each_second_and_when_the_clock_went_back(tmp_path: Path) -> None:
+    clock, path = ManualClock(), tmp_path / "l.db"
+    first = SqliteLimiter(path, clock)
+
+    async def replace_file() -> None:
+        """Another worker makes the file anew and spends the whole bucket."""
+        for part in ("l.db", "l.db-wal", "l.db-shm"):
+            (tmp_path / part).unlink(missing_ok=True)
+        other = SqliteLimiter(path, clock)
+        await other.take(Take("all", (Cost(bucket(), 5),)))
+        await other.aclose()
+
+    await replace_file()
+    clock.advance_s(0.999999)
+    assert (await first.take(one("1", of=bucket()))).is_allowed, "not yet looked"
+    clock.advance_s(0.000001)
+    assert not (await first.take(one("2", of=bucket()))).is_allowed
+    clock.advance_s(-3)
+    await replace_file()
+    await first.refund(Take("3", ()))
+    assert (await first.peek([bucket()]))[0].remaining == 0
 
 
 async def test_renewing_a_take_without_slots_touches_nothing(tmp_path: Path) -> None:

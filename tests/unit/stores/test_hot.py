@@ -152,7 +152,7 @@ def test_a_folder_that_vanishes_in_use_is_unavailable(tmp_path: Path) -> None:
 def test_a_value_of_a_wrong_type_is_a_mistake_and_says_so(tmp_path: Path) -> None:
     file = open_file(tmp_path / "hot.db")
     add(file, "kept")
-    with pytest.raises(sqlite3.Error, match="not supported|unsupported"):
+    with pytest.raises(sqlite3.Error, match=r"not supported|unsupported"):
         file.run(lambda _: file.cursor.execute("insert into notes (text) values (?)", (object(),)), None)
     assert notes(file) == ["kept"]
 

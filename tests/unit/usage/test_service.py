@@ -164,7 +164,7 @@ async def test_when_the_reserve_is_used_up_too_the_row_still_comes(ledger, store
     assert list(spool.root.iterdir()) == []
 
 
-async def test_a_backlog_above_the_cap_refuses_new_requests(store, spool, make_start, make_record):
+async def test_a_backlog_above_the_cap_refuses_new_requests(store, spool, make_start, caplog):
     store.is_down = True
     ledger = Ledger(store, spool, UsageSettings(spool_bytes_max=1_048_576, batch_interval_ms=10))
     work = asyncio.create_task(ledger.run())
@@ -175,6 +175,7 @@ async def test_a_backlog_above_the_cap_refuses_new_requests(store, spool, make_s
     folders.file_path(other, 1).write_bytes(bytes(600_000))
     await until(lambda: ledger.health.is_degraded)
     assert not ledger.is_full
+    await until(lambda: "the usage spool is degraded" in caplog.text)
     folders.file_path(other, 2).write_bytes(bytes(600_000))
     await until(lambda: ledger.is_full)
     assert ledger.health.backlog_bytes > 1_048_576

@@ -1,0 +1,22 @@
+from aiservice.stores.migrate import HEAD
+from tests.unit.cli.commands import run
+
+
+def test_check_changes_nothing_and_migrate_mends(tmp_path):
+    before = run("migrate", "--check", data_dir=tmp_path)
+    assert before.exit_code == 1
+    assert f"needs {HEAD}: run `aiservice migrate`" in before.stdout
+    assert list(tmp_path.iterdir()) == []
+
+    assert run("migrate", data_dir=tmp_path).exit_code == 0
+    assert run("migrate", "--check", data_dir=tmp_path).exit_code == 0
+    assert "nothing to do" in run("migrate", data_dir=tmp_path).stdout
+
+
+def test_a_file_that_is_no_database_is_one_line(tmp_path):
+    (tmp_path / "main.db").write_bytes(b"no database at all" * 100)
+    refused = run("migrate", data_dir=tmp_path)
+
+    assert refused.exit_code == 2
+    assert "cannot be read as a database" in refused.stderr
+    assert refused.stderr.count("\n") == 1

@@ -1,0 +1,146 @@
+"""The main database from nothing to HEAD and back."""
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from aiservice.core.errors import StartRefused
+from aiservice.stores.databases import MAIN_FILE, main_url
+from aiservice.stores.migrate import HEAD, SCRIPTS_DIR, downgrade, is_current, revision_of, upgrade
+from aiservice.stores.tables import metadata
+
+
+def names(data_dir: Path) -> set[str]:
+    with closing(sqlite3.connect(data_dir / MAIN_FILE)) as connection:
+        return {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
+
+
+def test_from_nothing_to_head_and_back(tmp_path: Path):
+    data_dir = tmp_path / "new" / "100%"
+    assert not is_current(data_dir)
+
+    upgrade(data_dir)
+    assert is_current(data_dir)
+    assert set(metadata.tables) <= names(data_dir)
+
+    downgrade(data_dir)
+    assert not is_current(data_dir)
+    assert revision_of(data_dir) is None
+    assert names(data_dir) == {"alembic_version", "sqlite_sequence"}
+
+    upgrade(data_dir)
+    assert is_current(data_dir)
+
+
+def test_head_is_what_the_tables_say(tmp_path: Path):
+    upgrade(tmp_path)
+    engine = sa.create_engine(main_url(tmp_path))
+
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+    engine.dispose()
+
+
+def test_every_index_and_constraint_has_the_name_that_the_tables_give_it(tmp_path: Path):
+    """Autogenerate does not compare the names of keys; a later revision needs them to drop one."""
+    upgrade(tmp_path / "migrated")
+    (tmp_path / "declared").mkdir()
+    declared = sa.create_engine(main_url(tmp_path / "declared"))
+    migrated = sa.create_engine(main_url(tmp_path / "migrated"))
+    metadata.create_all(declared)
+
+    for table in metadata.tables:
+        left, right = sa.inspect(declared), sa.inspect(migrated)
+        assert left.get_pk_constraint(table) == right.get_pk_constraint(table)
+        assert left.get_unique_constraints(table) == right.get_unique_constraints(table)
+        assert left.get_indexes(table) == right.get_indexes(table)
+    declared.dispose()
+    migrated.dispose()
+
+
+def test_the_constant_is_the_newest_script():
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS_DIR).replace("%", "%%"))
+
+    assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+
+
+def test_an_upgrade_keeps_what_is_there(tmp_path: Path):
+    upgrade(tmp_path)
+    with closing(sqlite3.connect(tmp_path / MAIN_FILE)) as connection, connection:
+        connection.execute("insert into auth_events (kid, created_at) values ('kid000000001', 1)")
+
+    upgrade(tmp_path)
+
+    with closing(sqlite3.connect(tmp_path / MAIN_FILE)) as connection:
+        assert connection.execute("select kid from auth_events").fetchall() == [("kid000000001",)]
+        assert connection.execute("pragma journal_mode").fetchone() == ("wal",)
+
+
+def test_processes_that_upgrade_at_once_wait_for_each_other(tmp_path: Path):
+    code = "import sys, pathlib; from aiservice.stores.migrate import upgrade; upgrade(pathlib.Path(sys.argv[1]))"
+    command = [sys.executable, "-W", "error", "-c", code, str(tmp_path / "data")]
+    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+
+    errors = [process.communicate(timeout=60)[1] for process in running]
+
+    assert errors == ["", "", ""]
+    assert [process.returncode for process in running] == [0, 0, 0]
+    assert is_current(tmp_path / "data")
+
+
+def test_a_revision_that_fails_leaves_nothing(tmp_path: Path):
+    """A table in the way of a later one: those before it must not stay."""
+    with closing(sqlite3.connect(tmp_path / MAIN_FILE)) as connection:
+        connection.execute("create table audit_log (id integer)")
+
+    with pytest.raises(StartRefused, match="audit_log already exists"):
+        upgrade(tmp_path)
+
+    assert names(tmp_path) == {"audit_log"}
+
+
+def test_a_start_asks_without_alembic(tmp_path: Path):
+    upgrade(tmp_path)
+    code = (
+        "import sys, pathlib; from aiservice.stores.migrate import is_current, upgrade;"
+        "assert is_current(pathlib.Path(sys.argv[1])); upgrade(pathlib.Path(sys.argv[1]));"
+        "assert 'alembic' not in sys.modules"
+    )
+
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=60)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path):
+    (tmp_path / MAIN_FILE).write_bytes(b"not a database" * 100)
+
+    for ask in (is_current, upgrade, downgrade):
+        with pytest.raises(StartRefused, match=r"backup|cannot be migrated"):
+            ask(tmp_path)
+
+
+def test_a_database_of_a_newer_version_is_refused(tmp_path: Path):
+    upgrade(tmp_path)
+    with closing(sqlite3.connect(tmp_path / MAIN_FILE)) as connection, connection:
+        connection.execute("update alembic_version set version_num = '9999'")
+
+    assert not is_current(tmp_path)
+    with pytest.raises(StartRefused, match="9999"):
+        upgrade(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path):
+    (tmp_path / "data").write_text("a file where the folder should be")
+
+    with pytest.raises(StartRefused, match="cannot be written"):
+        upgrade(tmp_path / "data")
