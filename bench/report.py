@@ -181,7 +181,7 @@ def resources(result: Result) -> str:
 def facts(result: Result) -> str:
     state = " with changes that are not committed" if result.is_dirty else ""
     lines = [f"- Taken {result.taken_at} at commit {result.commit}{state}; {result.rounds} rounds of "]
-    lines[0] += f"{result.duration_s:g} s for each case and target."
+    lines[0] += f"{result.duration_s:g} s for each case and target (twice that where 4 streams run)."
     lines.append("- Machine: " + ", ".join(f"{name} {value}" for name, value in result.machine.items()))
     lines.append("- Runs on: " + ", ".join(f"{name} {value}" for name, value in result.versions.items()))
     for row in result.targets:

@@ -201,7 +201,8 @@ class Bench:
                 drive(live, case, concurrency=case.concurrency, duration_s=WARM_S)
             for number in range(self._plan.rounds):
                 say(f"{case.name}, round {number + 1}")
-                self.samples += [sample(live, case, number, self._plan.duration_s) for live in lives]
+                duration_s = self._plan.duration_s * case.duration_factor
+                self.samples += [sample(live, case, number, duration_s) for live in lives]
         for case in self._plan.cases:
             if not case.is_stream:
                 say(f"{case.name}, {CROWD} connections")

@@ -1,9 +1,24 @@
-"""For every test: a skip is never silent, and with STRICT=1 it is a failure."""
+"""For every test: a skip is never silent, with STRICT=1 it is a failure, and logging is left as it was found."""
 
+import logging
 import os
+from collections.abc import Iterator
 
 import pytest
 from _pytest.terminal import TerminalReporter
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """A test that starts a process's logging in this one must not decide what the next test sees of it."""
+    loggers = (logging.getLogger(), logging.getLogger("aiservice"))
+    before = [(logger, logger.level, tuple(logger.handlers)) for logger in loggers]
+    yield
+    for logger, level, handlers in before:
+        logger.setLevel(level)
+        for handler in logger.handlers[:]:
+            if handler not in handlers and type(handler) is logging.StreamHandler:
+                logger.removeHandler(handler)
 
 
 def skipped(config: pytest.Config) -> list[tuple[str, str]]:

@@ -56,7 +56,7 @@ def refuse_large(headers: dict[bytes, bytes], bytes_max: int) -> None:
         raise BodyTooLarge(f"The request body is larger than {bytes_max} bytes.")
 
 
-async def send_bytes(send: Send, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+async def send_bytes(send: Send, status: int, body: bytes, *, headers: Iterable[tuple[bytes, bytes]]) -> None:
     """A whole answer; the length is added to the headers."""
     length = (b"content-length", str(len(body)).encode())
     await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})

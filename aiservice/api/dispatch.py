@@ -20,7 +20,7 @@ def build(rooms: Rooms, lifespan: Callable[[FastAPI], AbstractAsyncContextManage
     for router in routes.routers(rooms):
         cool.include_router(router)
     cool.include_router(docs.router())
-    return Edge(Dispatch(rooms, cool), rooms.settings.server, rooms.metrics, rooms.clock)
+    return Edge(Dispatch(rooms, cool), rooms.settings.server, metrics=rooms.metrics, clock=rooms.clock)
 
 
 class Dispatch:

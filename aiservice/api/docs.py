@@ -1,5 +1,6 @@
 """/docs: the API's pages, from files that this service carries; no other host is asked."""
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,11 @@ from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 from aiservice.api.openapi import document
 from aiservice.core.errors import RouteUnknown
 
-FILES = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css", "favicon.png": "image/png"}
+FILES: Mapping[str, str] = {
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "favicon.png": "image/png",
+}
 
 
 def router() -> APIRouter:

@@ -23,7 +23,7 @@ _PREFLIGHT_MAX_AGE_S = b"600"
 class Edge:
     """Pure ASGI; wraps the whole application."""
 
-    def __init__(self, app: App, settings: ServerSettings, metrics: Metrics, clock: Clock) -> None:
+    def __init__(self, app: App, settings: ServerSettings, *, metrics: Metrics, clock: Clock) -> None:
         self._app = app
         self._metrics = metrics
         self._clock = clock
@@ -74,7 +74,7 @@ class Edge:
                 (b"access-control-allow-headers", _ALLOWED_HEADERS),
                 (b"access-control-max-age", _PREFLIGHT_MAX_AGE_S),
             ]
-        await send_bytes(response.send, 204 if allowed else 403, allowed, b"")
+        await send_bytes(response.send, 204 if allowed else 403, b"", headers=allowed)
 
 
 class _Response:
@@ -97,7 +97,7 @@ class _Response:
         """Answers with the error; where the answer has begun, the server cuts it so that it cannot pass as whole."""
         if self.status:
             raise error
-        await send_bytes(self.send, error.status, headers_of(error), encode(error))
+        await send_bytes(self.send, error.status, encode(error), headers=headers_of(error))
 
 
 def _shown_id(headers: dict[bytes, bytes], own: str) -> str:

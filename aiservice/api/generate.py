@@ -128,7 +128,7 @@ class GenerateDoor(HotDoor[GenerateRequest]):
             end.usage,
             end.response_time_ms,
         )
-        await send_bytes(send, 200, [JSON_TYPE, *self.answer_headers(answer)], _encoder.encode(whole))
+        await send_bytes(send, 200, _encoder.encode(whole), headers=[JSON_TYPE, *self.answer_headers(answer)])
 
     async def stream(self, send: Send, visit: Visit, answer: Answer) -> None:
         headers = [*sse.HEADERS, *self.answer_headers(answer)]

@@ -90,7 +90,7 @@ class HotDoor(ABC, Generic[_Request]):
     async def _send_error(self, send: Send, caller: Caller, error: AIServiceError) -> None:
         note(error)
         headers = headers_of(error) + await self._standing(caller)
-        await send_bytes(send, error.status, headers, encode(error))
+        await send_bytes(send, error.status, encode(error), headers=headers)
 
     async def _standing(self, caller: Caller) -> Headers:
         try:

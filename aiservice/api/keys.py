@@ -131,6 +131,7 @@ def router(rooms: Rooms) -> APIRouter:
     @routes.get("/auth/keys")
     async def list_keys(
         request: Request,
+        *,
         tenant_id: Annotated[Name | None, Query()] = None,
         cursor: Annotated[Uuid | None, Query()] = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,

@@ -81,6 +81,7 @@ def router(rooms: Rooms) -> APIRouter:
     @routes.get("/metrics", response_class=Response)
     async def metrics() -> Response:
         """Prometheus' text form, summed over all workers."""
+        rooms.metrics.set_spool_bytes(rooms.ledger.health.backlog_bytes)
         return Response(rooms.metrics.render(), media_type=CONTENT_TYPE)
 
     return routes
@@ -97,7 +98,8 @@ async def _health(rooms: Rooms) -> Health:
         },
     )
     uptime_s = rooms.clock.monotonic_s() - rooms.started_s
-    return Health(status=_overall(checks), version=__version__, uptime_seconds=round(uptime_s, 3), checks=checks)
+    status = _overall(checks, is_degraded=rooms.ledger.health.is_degraded)
+    return Health(status=status, version=__version__, uptime_seconds=round(uptime_s, 3), checks=checks)
 
 
 async def _check(rooms: Rooms, question: Callable[[], Awaitable[object]]) -> Check:
@@ -110,9 +112,9 @@ async def _check(rooms: Rooms, question: Callable[[], Awaitable[object]]) -> Che
     return Check(status=status, latency_ms=round((rooms.clock.monotonic_s() - started_s) * 1000, 3))
 
 
-def _overall(checks: Checks) -> Status:
+def _overall(checks: Checks, *, is_degraded: bool) -> Status:
     if "down" in (checks.database.status, checks.limiter.status):
         return "down"
     engines = [engine.status for engine in checks.engines.values()]
-    is_whole = checks.cache.status == "ok" and all(status == "ok" for status in engines) and engines
-    return "ok" if is_whole else "degraded"
+    is_whole = checks.cache.status == "ok" and engines and all(status == "ok" for status in engines)
+    return "ok" if is_whole and not is_degraded else "degraded"

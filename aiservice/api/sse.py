@@ -2,13 +2,11 @@
 
 import msgspec
 
-from aiservice.api.asgi import Headers
-
-HEADERS: Headers = [
+HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),
-]
+)
 DONE = b"data: [DONE]\n\n"
 
 _encoder = msgspec.json.Encoder()

@@ -76,6 +76,7 @@ def router(rooms: Rooms) -> APIRouter:
     @routes.get("/usage", response_model_exclude_none=True)
     async def usage(
         request: Request,
+        *,
         from_: Annotated[AwareDatetime | None, Query(alias="from")] = None,
         to: Annotated[AwareDatetime | None, Query()] = None,
         group_by: Annotated[Literal["day", "model", "endpoint", "key"] | None, Query()] = None,

@@ -196,7 +196,7 @@ class SqliteCache:
             return None
         if max_age_s is not None and now_us - created_us > max_age_s * 1_000_000:
             return None
-        is_genuine = hmac.compare_digest(mac, self._mac(key, created_us, expires_us, payload))
+        is_genuine = hmac.compare_digest(mac, self._mac(key, created_us, expires_us, payload=payload))
         completion = payloads.read(payload) if is_genuine else None
         if completion is None:
             logger.warning("a cache entry was changed or is of another version, and is dropped: %s", key.digest)
@@ -210,7 +210,7 @@ class SqliteCache:
         size = payloads.size_bytes(payload)
         now_us = self._clock.now_us()
         expires_us = now_us + payloads.lifetime_us(self._settings, self._random)
-        mac = self._mac(key, now_us, expires_us, payload)
+        mac = self._mac(key, now_us, expires_us, payload=payload)
         execute(_BEGIN)
         execute(_DROP, (key.digest,))
         epoch, total = execute(_STATE).fetchone()
@@ -253,7 +253,7 @@ class SqliteCache:
         hits, misses = execute(_COUNTED).fetchone()
         return CacheStats(entries, size, hits, misses)
 
-    def _mac(self, key: CacheKey, created_us: int, expires_us: int, payload: bytes) -> bytes:
+    def _mac(self, key: CacheKey, created_us: int, expires_us: int, *, payload: bytes) -> bytes:
         head = b"%s %d %d " % (key.digest.encode(), created_us, expires_us)
         return hmac.digest(self._secret, head + payload, "sha256")
 

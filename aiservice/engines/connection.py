@@ -3,7 +3,6 @@
 import asyncio
 from collections import deque
 from typing import cast
-from typing import cast
 
 import httptools
 

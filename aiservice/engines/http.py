@@ -6,9 +6,11 @@ leave as `EngineError`s, waits are bounded by the call's `Deadline`.
 
 import asyncio
 import ssl
+from base64 import b64encode
 from collections.abc import Mapping
+from contextlib import ExitStack
 from types import TracebackType
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from aiservice.core.errors import EngineTimeout
 from aiservice.core.types import Deadline
@@ -77,31 +79,29 @@ class HttpClient:
 
     def __init__(self, base_url: str, *, headers: Mapping[str, str] | None = None, is_kept_alive: bool = True) -> None:
         self._address = _Address(base_url)
-        self._headers = {"Host": self._address.host_header, **_FIXED_HEADERS, **(headers or {})}
+        self._headers = {**self._address.headers, **_FIXED_HEADERS, **(headers or {})}
         self._is_kept_alive = is_kept_alive
         self._heads: dict[tuple[str, str], bytes] = {}
         self._idle: list[EngineConnection] = []
 
     async def get(self, path: str, *, timeout_s: float) -> bytes:
         """The body of a 2xx answer; raises `EngineError`s."""
-        return await self._whole("GET", path, b"", Deadline(timeout_s, timeout_s, timeout_s, timeout_s))
+        return await self._whole("GET", path, b"", deadline=Deadline(timeout_s, timeout_s, timeout_s, timeout_s))
 
     async def post(self, path: str, body: bytes, deadline: Deadline) -> bytes:
         """Posts JSON and reads the whole answer within `deadline.total_s`; raises `EngineError`s."""
-        return await self._whole("POST", path, body, deadline)
+        return await self._whole("POST", path, body, deadline=deadline)
 
     async def stream(self, path: str, body: bytes, deadline: Deadline) -> ByteStream:
         """Posts JSON and returns when a 2xx head is there: `with await client.stream(...) as stream:`."""
         watch = Watch(deadline, is_streamed=True)
-        try:
+        with ExitStack() as failing:
+            failing.callback(watch.close)
             connection = await self._call("POST", path, body, deadline=deadline, watch=watch, is_whole=False)
             if connection.status // 100 != 2:
                 await self._refuse(connection, watch)
-            return ByteStream(self, connection, watch)
-        except BaseException:
-            # Whatever it was, a timer must not outlive its call.
-            watch.close()
-            raise
+            failing.pop_all()
+        return ByteStream(self, connection, watch)
 
     async def aclose(self) -> None:
         for connection in self._idle:
@@ -116,7 +116,7 @@ class HttpClient:
         else:
             connection.close()
 
-    async def _whole(self, method: str, path: str, body: bytes, deadline: Deadline) -> bytes:
+    async def _whole(self, method: str, path: str, body: bytes, *, deadline: Deadline) -> bytes:
         watch = Watch(deadline, is_streamed=False)
         try:
             connection = await self._call(method, path, body, deadline=deadline, watch=watch, is_whole=True)
@@ -152,16 +152,18 @@ class HttpClient:
             raise failures.unreachable(error) from error
 
     async def _exchange(self, connection: EngineConnection, request: bytes, is_whole: bool) -> EngineConnection:
+        is_answered = False
         try:
             connection.send(request)
             if is_whole:
                 await connection.arrived()
             else:
                 await connection.head()
-        except BaseException:
+            is_answered = True
+        finally:
             # Also when the call is cancelled: the engine must not go on working for it.
-            connection.close()
-            raise
+            if not is_answered:
+                connection.close()
         return connection
 
     def _kept(self) -> EngineConnection | None:
@@ -212,7 +214,10 @@ class _Address:
         self._host = parts.hostname or "localhost"
         self._port = parts.port or (443 if self._tls else 80)
         self.path = parts.path
-        self.host_header = parts.netloc.rpartition("@")[2]
+        self.headers = {"Host": parts.netloc.rpartition("@")[2]}
+        if parts.username is not None:
+            login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            self.headers["Authorization"] = "Basic " + b64encode(login.encode()).decode()
 
     async def connect(self) -> EngineConnection:
         """Raises `OSError` when nobody listens there."""

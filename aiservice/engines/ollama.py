@@ -91,7 +91,7 @@ class OllamaEngine:
         tags = _decode(await self._http.get("/api/tags", timeout_s=LOOK_TIMEOUT_S), _Tags).models or []
         running = _decode(await self._http.get("/api/ps", timeout_s=LOOK_TIMEOUT_S), _Tags).models or []
         loaded = {tag.name: tag for tag in running}
-        models = [_model(self.name, tag, loaded.get(tag.name), await self._facts_of(tag)) for tag in tags]
+        models = [_model(self.name, tag, loaded.get(tag.name), facts=await self._facts_of(tag)) for tag in tags]
         self._facts = {key: facts for key, facts in self._facts.items() if key in {(t.name, t.digest) for t in tags}}
         return models
 
@@ -240,7 +240,7 @@ def _decode(body: bytes, kind: type[_T]) -> _T:
         raise failures.broken(f"{kind.__name__}: {error}") from error
 
 
-def _model(engine: str, tag: _Tag, running: _Tag | None, facts: _Facts) -> Model:
+def _model(engine: str, tag: _Tag, running: _Tag | None, *, facts: _Facts) -> Model:
     return Model(
         name=tag.name,
         engine=engine,

@@ -44,7 +44,7 @@ class Corridor:
             route = self._route(visit, generation)
             estimate = prompt_estimate(generation)
             take, decision = await self._admit(visit, estimate + generation.max_tokens)
-            key, entry = await self._look_up(visit, generation, route, policy)
+            key, entry = await self._look_up(visit, generation, route, policy=policy)
             if entry is None and policy.only_if_cached:
                 raise NotCached
         except AIServiceError as error:
@@ -77,7 +77,7 @@ class Corridor:
         return take, await self._limits.take(take)
 
     async def _look_up(
-        self, visit: Visit, generation: Generation, route: Route, policy: CachePolicy
+        self, visit: Visit, generation: Generation, route: Route, *, policy: CachePolicy
     ) -> tuple[CacheKey | None, Entry | None]:
         """The request's key and entry; no key when the caller wants nothing to do with the cache."""
         if not (policy.may_read or policy.may_write):
@@ -115,6 +115,7 @@ class Corridor:
             if not transcript.is_complete:
                 raise EngineError("The engine's answer was cut off.")
         except BaseException as error:
+            # However it ends, also when the client leaves: the request has its row.
             if not transcript.is_complete:
                 await self._recorder.failed(errand, transcript, error)
             raise

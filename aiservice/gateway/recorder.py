@@ -35,7 +35,7 @@ class Recorder:
         """A known caller was refused before any engine worked on the request."""
         if isinstance(error, LimitExceeded):
             self._metrics.limit_refusal(visit.caller.tier)
-        self._row(visit, model, Tokens(0, 0), (error.status, error.code))
+        self._row(visit, model, Tokens(0, 0), outcome=(error.status, error.code))
 
     def looked_up(self, state: CacheState) -> None:
         """The cache was asked, or passed by."""
@@ -48,7 +48,7 @@ class Recorder:
 
     def replayed(self, visit: Visit, model: str, saved: Tokens) -> None:
         """The answer came from the cache: one row, no tokens."""
-        self._row(visit, model, Tokens(0, 0), SERVED, saved=saved.total)
+        self._row(visit, model, Tokens(0, 0), saved=saved.total)
 
     def started(self, errand: Errand) -> Transcript:
         """The engine is about to be called; raises `SpoolFull` when that cannot be written down."""
@@ -79,7 +79,7 @@ class Recorder:
         completion = transcript.completion(model.name, model.engine)
         tokens = completion.tokens
         self._metrics.tokens(model.name, prompt=tokens.prompt, completion=tokens.completion)
-        self._row(errand.visit, model.name, tokens, SERVED, cost=cost_nano(model, tokens))
+        self._row(errand.visit, model.name, tokens, cost=cost_nano(model, tokens))
         await self._limits.settle(errand.take, tokens=tokens.total)
         if errand.cache_key is not None:
             await self._cache.keep(errand.cache_key, completion)
@@ -96,7 +96,7 @@ class Recorder:
         if isinstance(error, EngineError):
             self._metrics.engine_error(model.engine, error.code)
         self._metrics.tokens(model.name, prompt=tokens.prompt, completion=tokens.completion)
-        self._row(errand.visit, model.name, tokens, outcome, cost=cost_nano(model, tokens))
+        self._row(errand.visit, model.name, tokens, outcome=outcome, cost=cost_nano(model, tokens))
         if outcome == CLIENT_LEFT or transcript.parts:
             await self._limits.settle(errand.take, tokens=tokens.total)
         else:
@@ -107,8 +107,8 @@ class Recorder:
         visit: Visit,
         model: str | None,
         tokens: Tokens,
-        outcome: Outcome,
         *,
+        outcome: Outcome = SERVED,
         saved: int = 0,
         cost: int = 0,
     ) -> None:

@@ -32,7 +32,7 @@ def restated(bucket: Bucket, level: int, token_units: int) -> int:
     return level // token_units * bucket.token_units
 
 
-def refilled(bucket: Bucket, level: int, stamp_us: int, now_us: int) -> State:
+def refilled(bucket: Bucket, level: int, stamp_us: int, *, now_us: int) -> State:
     """The state at `now_us`.
 
     A stamp ahead of the clock (the clock went back) means no refill until the clock has caught up, but it never
@@ -52,7 +52,7 @@ def changed(bucket: Bucket, level: int, amount: int) -> int:
     return max(min(level + amount * bucket.token_units, bucket.cap_units), bucket.floor_units)
 
 
-def wait_s(bucket: Bucket, state: State, now_us: int, amount: int) -> int:
+def wait_s(bucket: Bucket, state: State, now_us: int, *, amount: int) -> int:
     """Whole seconds until `amount` fits: 0 if it fits now, `NEVER_S` if it is above the burst.
 
     A lone take after exactly that long succeeds.
@@ -72,7 +72,7 @@ def full_at_us(bucket: Bucket, state: State, now_us: int) -> int:
     return state.stamp_us - (-missing // bucket.rate) * bucket.unit_us if missing > 0 else now_us
 
 
-def standing(bucket: Bucket, state: State, now_us: int, retry_after_s: int = 0) -> Standing:
+def standing(bucket: Bucket, state: State, now_us: int, *, retry_after_s: int = 0) -> Standing:
     """The bucket as callers see it."""
     full_us = full_at_us(bucket, state, now_us)
     return Standing(
@@ -93,7 +93,7 @@ def taken(
 
     `states` are of the costs' buckets in their order, refilled to now; `busy` is a subject with no free slot.
     """
-    waits = [wait_s(cost.bucket, state, now_us, cost.amount) for cost, state in zip(costs, states, strict=True)]
+    waits = [wait_s(cost.bucket, state, now_us, amount=cost.amount) for cost, state in zip(costs, states, strict=True)]
     longest_s = max(waits, default=0)
     refused_by = costs[waits.index(longest_s)].bucket.id if longest_s else None
     if busy is not None and longest_s <= SLOT_RETRY_S:
@@ -104,7 +104,8 @@ def taken(
             for cost, state in zip(costs, states, strict=True)
         ]
     standings = tuple(
-        standing(cost.bucket, state, now_us, wait) for cost, state, wait in zip(costs, states, waits, strict=True)
+        standing(cost.bucket, state, now_us, retry_after_s=wait)
+        for cost, state, wait in zip(costs, states, waits, strict=True)
     )
     return Decision(refused_by is None, standings, refused_by, longest_s), states
 

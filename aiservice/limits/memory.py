@@ -82,7 +82,7 @@ class MemoryLimiter:
         if row is None:
             return arithmetic.full(bucket, now_us)
         level = arithmetic.restated(bucket, row.level, row.token_units)
-        return arithmetic.refilled(bucket, level, row.stamp_us, now_us)
+        return arithmetic.refilled(bucket, level, row.stamp_us, now_us=now_us)
 
     def _keep(self, bucket: Bucket, state: State, now_us: int) -> None:
         full_us = arithmetic.full_at_us(bucket, state, now_us)

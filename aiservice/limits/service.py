@@ -116,10 +116,10 @@ class Limits:
 
     def _new_plan(self, subject: Subject) -> _Plan:
         limit, period_s = self._requests_limit(subject)
-        requests = self._bucket(subject, "requests", limit, period_s)
+        requests = self._bucket(subject, "requests", limit, period_s=period_s)
         tokens = None
         if subject.tokens_per_hour is not None:
-            tokens = self._bucket(subject, "tokens", min(subject.tokens_per_hour, LIMIT_MAX), HOUR_S)
+            tokens = self._bucket(subject, "tokens", min(subject.tokens_per_hour, LIMIT_MAX), period_s=HOUR_S)
         slots: tuple[Slots, ...] = ()
         if subject.concurrency is not None:
             slots = (Slots(f"slots:key:{subject.logical_id}", subject.tenant_id, subject.concurrency),)
@@ -135,7 +135,7 @@ class Limits:
             return self._settings.rate_limit_pro, HOUR_S
         return self._settings.default_rate_limit, self._settings.default_rate_window_s
 
-    def _bucket(self, subject: Subject, kind: str, limit: int, period_s: int) -> Bucket:
+    def _bucket(self, subject: Subject, kind: str, limit: int, *, period_s: int) -> Bucket:
         id, tenant_id = f"{kind}:key:{subject.logical_id}", subject.tenant_id
         if not self._settings.is_strict or limit == 1:
             return Bucket(id, tenant_id, burst=limit, rate=limit, period_s=period_s)

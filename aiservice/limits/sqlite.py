@@ -122,10 +122,10 @@ class SqliteLimiter:
         now_us = self._clock.now_us()
         row = execute(_FIND, (bucket.key,)).fetchone()
         state = _state(bucket, row, now_us)
-        wait_s = arithmetic.wait_s(bucket, state, now_us, cost.amount)
+        wait_s = arithmetic.wait_s(bucket, state, now_us, amount=cost.amount)
         if wait_s == 0:
             state = State(state.level - cost.amount * bucket.token_units, state.stamp_us)
-        standing = arithmetic.standing(bucket, state, now_us, wait_s)
+        standing = arithmetic.standing(bucket, state, now_us, retry_after_s=wait_s)
         if wait_s == 0 or _was_pulled_back(row, state):
             full_us = arithmetic.full_at_us(bucket, state, now_us)
             execute(_KEEP, (bucket.key, state.level, state.stamp_us, bucket.token_units, full_us))
@@ -227,7 +227,7 @@ def _state(bucket: Bucket, row: tuple[int, int, int] | None, now_us: int) -> Sta
     if row is None:
         return arithmetic.full(bucket, now_us)
     level, stamp_us, token_units = row
-    return arithmetic.refilled(bucket, arithmetic.restated(bucket, level, token_units), stamp_us, now_us)
+    return arithmetic.refilled(bucket, arithmetic.restated(bucket, level, token_units), stamp_us, now_us=now_us)
 
 
 def _was_pulled_back(row: tuple[int, int, int] | None, state: State) -> bool:

@@ -26,7 +26,10 @@ def main_url(data_dir: Path) -> str:
 def open_main(data_dir: Path) -> AsyncEngine:
     """The main database; opens no connection yet, so that it may be called before the loop runs."""
     engine = create_async_engine(
-        main_url(data_dir).replace("sqlite:", "sqlite+aiosqlite:"), pool_size=4, max_overflow=0
+        main_url(data_dir).replace("sqlite:", "sqlite+aiosqlite:"),
+        pool_size=4,
+        max_overflow=0,
+        hide_parameters=True,
     )
     sa.event.listen(engine.sync_engine, "connect", _set_pragmas)
     return engine
@@ -50,7 +53,7 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     try:
         async with engine.begin() as connection:
             yield connection
-    except (sa.exc.OperationalError, sa.exc.TimeoutError, OSError) as error:
+    except (sa.exc.OperationalError, sa.exc.TimeoutError, sqlite3.DatabaseError, OSError) as error:
         raise StoreUnavailable(detail=type(error).__name__) from error
 
 

@@ -110,7 +110,7 @@ async def test_an_entry_that_is_genuine_but_of_another_shape_is_a_miss(workers: 
     await cache.put(KEY, ANSWER)
     ((created, expires),) = workers.sql("select created_at, expires_at from ai_cache")
     payload = b'{"model":"m"}'
-    mac = cache._mac(KEY, created, expires, payload)
+    mac = cache._mac(KEY, created, expires, payload=payload)
     workers.sql("update ai_cache set response_data = ?, mac = ?", payload, mac)
     assert await cache.get(KEY) is None
 
@@ -296,7 +296,9 @@ async def test_a_pickle_is_not_opened(workers: Workers) -> None:
     await cache.put(KEY, ANSWER)
     payload = b"\x80\x04\x95\x1e\x00\x00\x00"
     ((created, expires),) = workers.sql("select created_at, expires_at from ai_cache")
-    workers.sql("update ai_cache set response_data = ?, mac = ?", payload, cache._mac(KEY, created, expires, payload))
+    workers.sql(
+        "update ai_cache set response_data = ?, mac = ?", payload, cache._mac(KEY, created, expires, payload=payload)
+    )
     assert await cache.get(KEY) is None
 
 

@@ -106,7 +106,7 @@ def test_no_two_subjects_share_a_key(first: tuple[str, str], second: tuple[str, 
 def test_refill_is_exact_to_the_unit(bucket: Bucket, data: st.DataObject) -> None:
     level = data.draw(st.integers(bucket.floor_units, bucket.cap_units))
     elapsed_us = data.draw(st.integers(1, 2 * bucket.fill_us + 1))
-    state = arithmetic.refilled(bucket, level, NOW_US, NOW_US + elapsed_us)
+    state = arithmetic.refilled(bucket, level, NOW_US, now_us=NOW_US + elapsed_us)
     whole_units_us = elapsed_us // bucket.unit_us * bucket.unit_us
     assert Fraction(state.level, bucket.token_units) == exact_level(bucket, level, whole_units_us)
     is_full = state.level == bucket.cap_units
@@ -118,14 +118,14 @@ def test_refill_in_two_steps_is_refill_in_one(bucket: Bucket, data: st.DataObjec
     level = data.draw(st.integers(-bucket.cap_units, bucket.cap_units - 1))
     first_us = data.draw(st.integers(0, bucket.fill_us))
     second_us = data.draw(st.integers(0, bucket.fill_us))
-    one = arithmetic.refilled(bucket, level, NOW_US, NOW_US + first_us + second_us)
-    half = arithmetic.refilled(bucket, level, NOW_US, NOW_US + first_us)
-    assert arithmetic.refilled(bucket, half.level, half.stamp_us, NOW_US + first_us + second_us) == one
+    one = arithmetic.refilled(bucket, level, NOW_US, now_us=NOW_US + first_us + second_us)
+    half = arithmetic.refilled(bucket, level, NOW_US, now_us=NOW_US + first_us)
+    assert arithmetic.refilled(bucket, half.level, half.stamp_us, now_us=NOW_US + first_us + second_us) == one
 
 
 @given(moments, moments)
 def test_a_clock_that_went_back_means_no_refill_and_no_long_wait(stamp_us: int, now_us: int) -> None:
-    state = arithmetic.refilled(HOURLY, 5, stamp_us, now_us)
+    state = arithmetic.refilled(HOURLY, 5, stamp_us, now_us=now_us)
     if stamp_us >= now_us:
         assert state.level == 5
         assert state.stamp_us == min(stamp_us, now_us + HOURLY.fill_us)
@@ -136,7 +136,7 @@ def test_a_clock_that_went_back_means_no_refill_and_no_long_wait(stamp_us: int, 
 def test_a_level_above_a_lowered_burst_is_cut() -> None:
     small = replace(HOURLY, burst=10)
     for now_us in (NOW_US - 1, NOW_US, NOW_US + 1):
-        assert arithmetic.refilled(small, HOURLY.cap_units, NOW_US, now_us).level == small.cap_units
+        assert arithmetic.refilled(small, HOURLY.cap_units, NOW_US, now_us=now_us).level == small.cap_units
 
 
 def test_a_level_is_restated_in_whole_tokens_when_the_period_changed() -> None:
@@ -151,24 +151,24 @@ def test_a_lone_retry_after_the_wait_succeeds_and_a_second_earlier_fails(bucket:
     level = data.draw(st.integers(bucket.floor_units, bucket.cap_units))
     amount = data.draw(st.integers(0, bucket.burst))
     now_us = NOW_US + data.draw(st.integers(-bucket.fill_us, 10))
-    state = arithmetic.refilled(bucket, level, NOW_US, now_us)
-    wait_s = arithmetic.wait_s(bucket, state, now_us, amount)
+    state = arithmetic.refilled(bucket, level, NOW_US, now_us=now_us)
+    wait_s = arithmetic.wait_s(bucket, state, now_us, amount=amount)
     if state.level >= amount * bucket.token_units:
         assert wait_s == 0
         return
     assert wait_s >= 1
     on_time = now_us + wait_s * SECOND_US
-    assert arithmetic.wait_s(bucket, arithmetic.refilled(bucket, *state, on_time), on_time, amount) == 0
+    assert arithmetic.wait_s(bucket, arithmetic.refilled(bucket, *state, now_us=on_time), on_time, amount=amount) == 0
     if wait_s > 1:
         early = on_time - SECOND_US
-        assert arithmetic.wait_s(bucket, arithmetic.refilled(bucket, *state, early), early, amount) > 0
+        assert arithmetic.wait_s(bucket, arithmetic.refilled(bucket, *state, now_us=early), early, amount=amount) > 0
 
 
 @given(buckets)
 def test_a_cost_above_the_burst_never_fits(bucket: Bucket) -> None:
     full = arithmetic.full(bucket, NOW_US)
-    assert arithmetic.wait_s(bucket, full, NOW_US, bucket.burst) == 0
-    assert arithmetic.wait_s(bucket, full, NOW_US, bucket.burst + 1) == NEVER_S
+    assert arithmetic.wait_s(bucket, full, NOW_US, amount=bucket.burst) == 0
+    assert arithmetic.wait_s(bucket, full, NOW_US, amount=bucket.burst + 1) == NEVER_S
 
 
 @given(buckets, st.integers(-(10**18), 10**18), st.integers(0, 10**6))
@@ -182,7 +182,7 @@ def test_a_change_stays_between_full_and_the_largest_debt(bucket: Bucket, amount
 @given(buckets, st.data())
 def test_the_standing_says_when_the_bucket_is_full_again(bucket: Bucket, data: st.DataObject) -> None:
     level = data.draw(st.integers(-bucket.cap_units, bucket.cap_units))
-    standing = arithmetic.standing(bucket, State(level, NOW_US), NOW_US, 3)
+    standing = arithmetic.standing(bucket, State(level, NOW_US), NOW_US, retry_after_s=3)
     assert (standing.bucket_id, standing.limit, standing.retry_after_s) == (bucket.id, bucket.burst, 3)
     assert standing.remaining == max(0, floor(Fraction(level, bucket.token_units)))
     units = ceil(Fraction(bucket.cap_units - level, bucket.rate))
@@ -190,9 +190,9 @@ def test_the_standing_says_when_the_bucket_is_full_again(bucket: Bucket, data: s
     assert standing.reset_at_s == ceil(Fraction(full_us, SECOND_US))
     assert standing.reset_after_s == ceil(Fraction(full_us - NOW_US, SECOND_US))
     assert standing.window_s == ceil(Fraction(bucket.fill_us, SECOND_US))
-    assert arithmetic.refilled(bucket, level, NOW_US, full_us).level == bucket.cap_units
+    assert arithmetic.refilled(bucket, level, NOW_US, now_us=full_us).level == bucket.cap_units
     if units > 0:
-        assert arithmetic.refilled(bucket, level, NOW_US, full_us - bucket.unit_us).level < bucket.cap_units
+        assert arithmetic.refilled(bucket, level, NOW_US, now_us=full_us - bucket.unit_us).level < bucket.cap_units
 
 
 def test_a_full_bucket_is_full_now_whatever_its_stamp() -> None:
@@ -214,7 +214,7 @@ def test_no_interval_admits_more_than_burst_and_refill(
     admitted: list[tuple[int, int]] = []
     for pause_us, amount in calls:
         now_us += pause_us
-        state = arithmetic.refilled(bucket, *state, now_us)
+        state = arithmetic.refilled(bucket, *state, now_us=now_us)
         decision, (state,) = arithmetic.taken([Cost(bucket, amount)], [state], now_us)
         if decision.is_allowed:
             admitted.append((now_us, amount))
@@ -283,15 +283,18 @@ def test_a_busy_subject_speaks_before_a_bucket_that_waits_as_long() -> None:
 
 def test_one_unit_short_is_short() -> None:
     short = State(3 * HOURLY.token_units - 1, NOW_US)
-    assert arithmetic.wait_s(HOURLY, short, NOW_US, 3) == 1
-    assert arithmetic.wait_s(HOURLY, State(3 * HOURLY.token_units, NOW_US), NOW_US, 3) == 0
+    assert arithmetic.wait_s(HOURLY, short, NOW_US, amount=3) == 1
+    assert arithmetic.wait_s(HOURLY, State(3 * HOURLY.token_units, NOW_US), NOW_US, amount=3) == 0
 
 
 def test_a_coarse_bucket_that_is_just_full_keeps_no_part_of_a_unit() -> None:
     coarse = Bucket("b", "t", burst=5_000_000_000_000, rate=10_000, period_s=1)
     almost = coarse.cap_units - 10_000
-    assert arithmetic.refilled(coarse, almost, NOW_US, NOW_US + 1_700_000) == (coarse.cap_units, NOW_US + 1_700_000)
-    assert arithmetic.refilled(coarse, almost - 1, NOW_US, NOW_US + 1_700_000) == (
+    assert arithmetic.refilled(coarse, almost, NOW_US, now_us=NOW_US + 1_700_000) == (
+        coarse.cap_units,
+        NOW_US + 1_700_000,
+    )
+    assert arithmetic.refilled(coarse, almost - 1, NOW_US, now_us=NOW_US + 1_700_000) == (
         coarse.cap_units - 1,
         NOW_US + 1_000_000,
     )
