@@ -43,19 +43,21 @@ NOTES = """\
 ## How it is measured, and what it does not say
 
 - CPU time is user + system of the target's whole process tree over the whole run, divided by the requests (or
-  tokens) answered. It hardly depends on how busy the machine is otherwise; rates and latencies do, since the
-  load driver and the mock engine share the cores with the target: read those as lower and upper bounds.
+  tokens) answered: the median of the rounds, with the lowest and highest in brackets. A ratio is no more exact
+  than these are. The load driver and the mock engine share the cores with the target, so the rates seen are
+  lower bounds and the latencies upper bounds.
 - All targets get the same prompt, the same mock engine on loopback (569-byte answers; streams of words that all
   differ, with usage when asked) and one worker. Cases go round the targets in turn, so drift hits all alike.
 - Every answer is checked: status, content, for streams the number of tokens and `[DONE]`. The engine's own
   count shows which requests reached it: 0 a request for cached answers, 1 for all others.
 - A target that cannot keep the pace of 40 streams reads several tokens at once, which makes each cheaper: the
   row with 4 streams is the one that all can carry.
-- AI Service does more than its peers here: it checks a hashed key, a rate limit and a quota in SQLite, and
-  writes a usage record for each request. LiteLLM runs with a master key and no database, so its keys, budgets
-  and spend records cost nothing in these figures; Portkey checks no key at all.
-- LiteLLM is pinned to 1.106.2. The release 1.107.0 is reported to have been compromised and is gone from the
-  index; later releases were not measured here.
+- What is switched on differs. AI Service checks a key, a rate limit in SQLite and writes a usage record for each
+  request; its cache is a SQLite file that all workers share. LiteLLM runs with a master key and no database, so
+  that its keys, budgets and spend records cost nothing here, and its cache is a dictionary in the process.
+  Portkey checks no key. Peers with those parts on were not measured.
+- The peers' versions are those of the lock files, not the newest; newer ones were not measured.
+- Portkey answers every streamed request with status 500 in the versions that its own package asks for today.
 - Memory is PSS: private pages, plus each shared page divided by the processes that share it.
 - Start-up is the time from exec to the first 200 of the health route, with compiled files in place.
 - Gateways written in Rust or Go publish proxied rates that a Python gateway will not reach; none is measured here.
@@ -134,7 +136,7 @@ def _row(result: Result, facts: TargetFacts, case: Case, *, crowd: bool) -> list
     first = median(samples, lambda sample: sample.first_word_p50_ms if case.is_stream else sample.p50_ms)
     return [
         facts.title,
-        number(cpu),
+        number(cpu) + spread(samples, case),
         number(1e6 / cpu if cpu else None),
         number(median(samples, lambda sample: sample.rate(case.unit))),
         number(first if cpu else None),
@@ -142,6 +144,12 @@ def _row(result: Result, facts: TargetFacts, case: Case, *, crowd: bool) -> list
         errors(samples),
         _engine_calls(samples),
     ]
+
+
+def spread(samples: list[Sample], case: Case) -> str:
+    """The lowest and highest round, where there is more than one."""
+    costs = [cost for sample in samples if (cost := sample.cpu_us(case.unit)) is not None]
+    return f" ({number(min(costs))} to {number(max(costs))})" if len(costs) > 1 else ""
 
 
 def errors(samples: list[Sample]) -> str:

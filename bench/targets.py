@@ -236,7 +236,7 @@ def portkey_versions(root: Path) -> dict[str, str]:
 
 def _service_versions(root: Path) -> dict[str, str]:
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    names = ("uvicorn", "uvloop", "httptools", "starlette", "msgspec", "aiohttp")
+    names = ("uvicorn", "uvloop", "httptools", "starlette", "msgspec")
     return {"aiservice": str(project["version"]), **{name: version(name) for name in names}}
 
 

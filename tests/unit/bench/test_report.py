@@ -56,7 +56,7 @@ def test_ratios_are_of_medians() -> None:
     theirs = [sample("litellm", cpu_s, number) for number, cpu_s in enumerate((8.0, 6.0, 90.0))]
     text = report.tables(outcome(*ours, *theirs))
     assert "| proxied request | 40.0x |" in text
-    assert "| Aiservice | 200 | 5,000 | 500 | 1.00 | 2.00 | 0 | 1.00 |" in text
+    assert "| Aiservice | 200 (100 to 9,000) | 5,000 | 500 | 1.00 | 2.00 | 0 | 1.00 |" in text
 
 
 def test_errors_are_named_and_a_failed_case_has_no_cost() -> None:
