@@ -4,17 +4,16 @@ import os
 from datetime import UTC, datetime
 from uuid import UUID
 
-_RANDOM_BITS = 74
-_RANDOM_MASK = (1 << _RANDOM_BITS) - 1
+_VARIANTS = "89ab"
 
 
 def uuid7(now_us: int) -> str:
     """A UUIDv7 for the given time in microseconds; milliseconds and 74 random bits."""
-    random = int.from_bytes(os.urandom(10), "big") & _RANDOM_MASK
-    high, low = random >> 62, random & 0x3FFF_FFFF_FFFF_FFFF
-    value = (now_us // 1000) << 80 | 0x7 << 76 | high << 64 | 0x2 << 62 | low
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    time = f"{now_us // 1000:012x}"
+    random = os.urandom(10)
+    digits = random.hex()
+    variant = _VARIANTS[random[9] & 3]
+    return f"{time[:8]}-{time[8:]}-7{digits[:3]}-{variant}{digits[3:6]}-{digits[6:18]}"
 
 
 def is_uuid(text: str) -> bool:

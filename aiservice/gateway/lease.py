@@ -1,28 +1,37 @@
 """Keeps a long request's concurrency slots while it runs."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from types import TracebackType
 
-from aiservice.limits import Limits, Take
-
-RENEWAL_S = 10.0
+from aiservice.core.errors import StoreUnavailable
+from aiservice.limits import RENEW_EVERY_S, Limits, Take
 
 
-@asynccontextmanager
-async def renewed(limits: Limits, take: Take) -> AsyncIterator[None]:
-    """Renews the take's slots each 10 s (they lapse after 30); costs nothing where it has none."""
-    if not take.slots:
-        yield
-        return
-    renewal = asyncio.create_task(_renew(limits, take))
-    try:
-        yield
-    finally:
-        renewal.cancel()
+class Renewal:
+    """Renews the take's slots every 10 s, for they lapse after 30; costs nothing where it has none."""
 
+    __slots__ = ("_limits", "_take", "_task")
 
-async def _renew(limits: Limits, take: Take) -> None:
-    while True:
-        await asyncio.sleep(RENEWAL_S)
-        await limits.renew(take)
+    def __init__(self, limits: Limits, take: Take) -> None:
+        self._limits = limits
+        self._take = take
+        self._task: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> None:
+        if self._take.slots:
+            self._task = asyncio.create_task(self._renew())
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW_EVERY_S)
+            try:
+                await self._limits.renew(self._take)
+            except StoreUnavailable:
+                # The slots live two more renewals; the next may find the store again.
+                continue

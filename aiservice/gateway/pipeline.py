@@ -7,7 +7,7 @@ from aiservice.cache import CacheKey, CachePolicy, Entry, ResponseCache
 from aiservice.core.errors import AIServiceError, EngineError, KeyRefused, NotAllowed, NotCached, SpoolFull
 from aiservice.core.types import Chunk, Deadline, Generation
 from aiservice.engines import Registry, Route
-from aiservice.gateway.lease import renewed
+from aiservice.gateway.lease import Renewal
 from aiservice.gateway.model import Answer, CacheState, Errand, Transcript, Visit
 from aiservice.gateway.pricing import prompt_estimate
 from aiservice.gateway.recorder import Recorder
@@ -46,11 +46,13 @@ class Corridor:
             take, decision = await self._admit(visit, estimate + generation.max_tokens)
             key, entry = await self._look_up(visit, generation, route, policy=policy)
             if entry is None and policy.only_if_cached:
+                await self._limits.settle(take, tokens=0)
                 raise NotCached
         except AIServiceError as error:
             self.refuse(visit, error, model=generation.model)
             raise
         if entry is not None:
+            await self._limits.settle(take, tokens=0)
             return self._replay(visit, entry, decision)
         rest = self._dispatch(Errand(visit, generation, route, take, key if policy.may_write else None, estimate))
         first = await anext(rest)
@@ -102,16 +104,17 @@ class Corridor:
         transcript = await self._start(errand)
         try:
             chunks = errand.route.engine.generate(errand.route.model.name, errand.generation, self._deadline)
-            async with renewed(self._limits, errand.take), aclosing(chunks):
-                async for chunk in chunks:
-                    if transcript.is_empty:
-                        self._recorder.first_chunk(errand, transcript)
-                    transcript.add(chunk)
-                    if transcript.is_complete:
-                        await self._recorder.completed(errand, transcript)
-                    else:
-                        self._watch(errand, transcript)
-                    yield chunk
+            with Renewal(self._limits, errand.take):
+                async with aclosing(chunks):
+                    async for chunk in chunks:
+                        if transcript.is_empty and errand.generation.stream:
+                            self._recorder.first_chunk(errand, transcript)
+                        transcript.add(chunk)
+                        if transcript.is_complete:
+                            await self._recorder.completed(errand, transcript)
+                        else:
+                            self._watch(errand, transcript)
+                        yield chunk
             if not transcript.is_complete:
                 raise EngineError("The engine's answer was cut off.")
         except BaseException as error:
