@@ -4,13 +4,16 @@ uvicorn writes an answer's head and its body apart, and checks each header by tw
 and some 25 us where one and 5 do. Streams, HEAD and everything unusual go uvicorn's way.
 """
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
 from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_STATUS_LINES: Mapping[int, bytes] = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
 _WITHOUT_BODY = (204, 304)
 
 
