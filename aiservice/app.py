@@ -33,6 +33,7 @@ from aiservice.usage import Ledger, Spool, UsageStore
 from aiservice.usage.sql import SqlUsageStore
 
 SPOOL_FOLDER = "spool"
+METRICS_FLUSH_S = 0.1
 _CACHE_LABEL = b"aiservice cache: mac, version 1"
 
 
@@ -116,6 +117,9 @@ async def _open(rooms: Rooms, stack: AsyncExitStack) -> None:
     running = asyncio.create_task(rooms.ledger.run())
     stack.push_async_callback(_closed, rooms.ledger, running)
 
+    stack.callback(rooms.metrics.flush)
+    await _run_beside(stack, _flush(rooms.metrics))
+
     _join(rooms)
 
 
@@ -136,6 +140,12 @@ def _join(rooms: Rooms) -> None:
     rooms.stats = Stats(keys=rooms.keys, cache=rooms.cache, registry=rooms.registry, ledger=rooms.ledger)
     rooms.auth = Auth(rooms.settings, rooms.keys)
     rooms.started_s = rooms.clock.monotonic_s()
+
+
+async def _flush(metrics: Metrics) -> None:
+    while True:
+        await asyncio.sleep(METRICS_FLUSH_S)
+        metrics.flush()
 
 
 async def _run_beside(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:

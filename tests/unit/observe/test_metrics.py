@@ -94,6 +94,7 @@ for count in (1, 2, 3):
             metrics.request("/x", 200, 0.5)
             metrics.request_opened()
         metrics.set_spool_bytes(count)
+        metrics.flush()
         os._exit(0)
     os.waitpid(pid, 0)
     pids.append(pid)

@@ -50,6 +50,7 @@ def create_app(settings):
             os._exit(9)
         else:
             metrics.request("/pid", 200, 0.01)
+            metrics.flush()
         await send({"type": "http.response.start", "status": 200, "headers": [(b"connection", b"close")]})
         await send({"type": "http.response.body", "body": body})
     return app
