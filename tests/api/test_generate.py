@@ -4,7 +4,10 @@ import asyncio
 
 import pytest
 
-from tests.api.asgi_client import Client
+from aiservice.app import create_app, prepare
+from aiservice.core.clock import ManualClock
+from aiservice.core.settings import load
+from tests.api.asgi_client import Client, running
 from tests.api.conftest import Service
 from tests.api.rows import rows_of
 
@@ -157,3 +160,25 @@ async def test_client_that_leaves_a_plain_call_ends_it(service: Service, client:
         await client.post(PATH, DOCKER | {"model": "slow-first"}, leave_after_s=0.1)
     (row,) = await rows_of(service, client, count=1)
     assert (row["status_code"], row["total_tokens"]) == (499, 0)
+
+
+@pytest.mark.parametrize(
+    ("model", "limit"),
+    [("slow-first", "ENGINE_FIRST_TOKEN_TIMEOUT"), ("slow-between", "ENGINE_TOKEN_TIMEOUT")],
+)
+async def test_504_engine_too_slow(environ: dict[str, str], model: str, limit: str) -> None:
+    settings = load(environ | {limit: "0.1", "ENGINE_TOTAL_TIMEOUT": "0.3"})
+    prepare(settings)
+    async with running(create_app(settings)) as app:
+        service = Service(app, settings, ManualClock())
+        client = await service.with_key()
+        plain = await client.post(PATH, DOCKER | {"model": model})
+        assert (plain.status, plain.code) == (504, "engines.timeout")
+        stream = await client.post(PATH, DOCKER | {"model": model, "stream": True})
+        if model == "slow-first":
+            assert (stream.status, stream.code) == (504, "engines.timeout")
+        else:
+            assert stream.status == 200
+            assert stream.events[-1]["error"]["code"] == "engines.timeout"
+        rows = await rows_of(service, client, count=2)
+        assert {row["status_code"] for row in rows} == {504}

@@ -1,0 +1,68 @@
+"""A full disk under the usage spool: nothing new is taken, nothing running is lost, and it mends itself."""
+
+import asyncio
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.serving import serving
+from tests.faults.test_service import ask, ledger_ids
+
+pytestmark = pytest.mark.faults
+
+SIZE_MIB = 48
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """DATA_DIR whose spool lies on a file system of its own, with room for two reserves of a worker and little more."""
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE_MIB}m", "tmpfs", str(spool)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a small file system needs root")
+    yield tmp_path
+    subprocess.run(["umount", "--lazy", str(spool)], check=True)
+
+
+def fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            return
+
+
+async def test_full_disk_refuses_new_requests_and_records_the_running_ones(small_disk: Path) -> None:
+    async with serving(small_disk, WORKERS="1") as served:
+        key = await served.new_key()
+        assert await ask(served, key, "before") is not None
+        running = [asyncio.create_task(ask(served, key, f"q{n}", model="slow-50", max_tokens=50)) for n in range(5)]
+        await asyncio.sleep(0.3)
+        filler = small_disk / "spool" / "filler"
+        fill(filler)
+        # The file that is open has room until its last block is full.
+        async with asyncio.timeout(20):
+            number = 0
+            while await ask(served, key, f"after {number}") is not None:
+                number += 1
+        headers = {"x-api-key": key}
+        async with served.http.post(f"{served.url}/ai/generate", json={"prompt": "x"}, headers=headers) as refused:
+            assert refused.status == 503
+            assert (await refused.json())["error"]["code"] == "usage.spool_full"
+            assert int(refused.headers["retry-after"]) >= 1
+        async with served.http.get(f"{served.url}/health/ready") as ready:
+            assert ready.status == 503
+        answers = [answer for answer in await asyncio.gather(*running) if answer is not None]
+        assert len(answers) == 5
+        filler.unlink()
+        async with asyncio.timeout(10):
+            while await ask(served, key, "mended") is None:
+                await asyncio.sleep(0.1)
+        async with asyncio.timeout(10):
+            while not {answer["id"] for answer in answers} <= set(ledger_ids(small_disk)):
+                await asyncio.sleep(0.1)
+    assert max(ledger_ids(small_disk).values()) == 1
