@@ -28,7 +28,7 @@ Below 1 the other is cheaper: bare ASGI does none of the work of a gateway and s
 AGAIN = """\
 ## Run it again
 
-```
+```sh
 make bench
 ```
 
