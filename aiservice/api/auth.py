@@ -74,6 +74,9 @@ def require(caller: Caller, needed: KeyScope) -> Caller:
 
 
 def _key_in(headers: dict[bytes, bytes]) -> str | None:
+    if b"authorization" not in headers and b"api-key" not in headers:
+        text = headers.get(b"x-api-key")
+        return None if text is None else text.decode("latin-1")
     found = {value for name in (b"x-api-key", b"api-key") if (value := headers.get(name)) is not None}
     authorization = headers.get(b"authorization")
     if authorization is not None and authorization[:7].lower() == _BEARER:

@@ -1,6 +1,7 @@
 """Reads the Cache-Control header of a request (RFC 9111, section 5.2.1)."""
 
 import re
+from functools import lru_cache
 
 from aiservice.cache.model import CachePolicy
 from aiservice.core.errors import InvalidRequest
@@ -12,6 +13,7 @@ MAX_AGE_S_MAX = 2_147_483_647
 _AGE = re.compile(r'[0-9]{1,32}|"[0-9]{1,32}"')
 
 
+@lru_cache(maxsize=256)
 def read_policy(header: str | None) -> CachePolicy:
     """What the caller asks of the cache: no-store, no-cache, max-age, only-if-cached; others mean nothing to us.
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 _STATUS_LINES: Mapping[int, bytes] = {
@@ -21,19 +21,18 @@ class WorkerProtocol(HttpToolsProtocol):
     """What uvicorn makes for each connection. Deadlines for slow clients belong here."""
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        async def joined(scope: Scope, receive: ASGIReceiveCallable, _send: ASGISendCallable) -> None:
-            await app(scope, receive, JoinedSend(cycle))
-
-        super()._start_asgi_task(cycle, joined)
+        cycle.send = JoinedSend(cycle)  # type: ignore[method-assign]
+        super()._start_asgi_task(cycle, app)
 
 
 class JoinedSend:
     """ASGI's `send` that holds an answer's head until its first piece of body, and writes both as one."""
 
-    __slots__ = ("_cycle", "_head")
+    __slots__ = ("_cycle", "_head", "_send")
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
         self._cycle = cycle
+        self._send = cycle.send
         self._head: Any = None
 
     async def __call__(self, message: Any) -> None:
@@ -45,8 +44,8 @@ class JoinedSend:
             if not message.get("more_body", False) and self._is_plain(head):
                 self._write(head, message.get("body", b""))
                 return
-            await self._cycle.send(head)
-        await self._cycle.send(message)
+            await self._send(head)
+        await self._send(message)
 
     def _is_plain(self, head: Any) -> bool:
         """Whether the head and its only piece of body may be written as they are."""

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from itertools import chain
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,6 +17,7 @@ from aiservice.stores.tables import ai_usage_logs as logs
 from aiservice.stores.tables import usage_dead_letters as letters
 from aiservice.usage.model import GroupBy, UsageGroup, UsageRecord, UsageTotals
 
+ROWS_AT_ONCE = 100
 _READ = (
     logs.c.id,
     logs.c.api_key_id,
@@ -47,16 +49,28 @@ class SqlUsageStore:
         self._insert_ids = postgresql.insert(logs).on_conflict_do_nothing().returning(logs.c.id)
         compiled = sqlite.insert(logs).on_conflict_do_nothing().compile(dialect=sqlite.dialect(paramstyle="qmark"))
         assert compiled.positiontup == [column.name for column in logs.columns]
-        self._insert_text = str(compiled)
+        head, _, self._row_marks = str(compiled).partition(" VALUES ")
+        self._row_marks, _, self._insert_tail = self._row_marks.partition(" ON CONFLICT")
+        self._insert_head = head
 
     async def insert(self, rows: Sequence[UsageRecord]) -> int:
         async with self._writing() as connection:
             if self._is_sqlite:
-                # The driver's own executemany: it counts, and costs two thirds of the way through SQLAlchemy's binds.
-                result = await connection.exec_driver_sql(self._insert_text, [_sqlite_row(row) for row in rows])
-                return result.rowcount
+                return sum(
+                    [
+                        await self._insert_sqlite(connection, rows[at : at + ROWS_AT_ONCE])
+                        for at in range(0, len(rows), ROWS_AT_ONCE)
+                    ]
+                )
             inserted = await connection.execute(self._insert_ids, [_values(row) for row in rows])
             return len(inserted.all())
+
+    async def _insert_sqlite(self, connection: AsyncConnection, rows: Sequence[UsageRecord]) -> int:
+        """One statement for many rows: the driver gives up the interpreter's lock once a statement, not once a row."""
+        marks = ", ".join([self._row_marks] * len(rows))
+        text = f"{self._insert_head} VALUES {marks} ON CONFLICT{self._insert_tail}"
+        result = await connection.exec_driver_sql(text, tuple(chain.from_iterable(map(_sqlite_row, rows))))
+        return result.rowcount
 
     async def bury(self, record: UsageRecord, reason: str) -> None:
         letter = {"record": asdict(record), "reason": reason[:500], "created_at": self._clock.now_us()}
