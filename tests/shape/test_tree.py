@@ -11,6 +11,8 @@ ROOT = Path(__file__).resolve().parents[2]
 KEY = re.compile(r"vpn(?:adm)?_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}")
 UNREAD = frozenset({".venv", ".git", "data", "dist", "node_modules", "__pycache__"})
 SKIPS = frozenset({"skip", "skipif", "xfail", "importorskip", "skipTest"})
+# What this machine may lack; each says so loudly, and STRICT=1, as in .ci/run, makes it a failure.
+MAY_SKIP = frozenset({"tests/faults/test_disk_full.py"})  # mounts a file system, which needs root
 GLOSSARY_TERMS_MAX = 30
 
 
@@ -38,6 +40,7 @@ def test_no_test_is_skipped(house):
     skips = [
         f"{module.name}:{node.lineno}"
         for module in house.tests
+        if module.name not in MAY_SKIP
         for node in module.nodes
         if isinstance(node, ast.Attribute) and node.attr in SKIPS and ast.unparse(node).startswith(("pytest.", "self."))
     ]
