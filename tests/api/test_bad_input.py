@@ -1,6 +1,7 @@
 """Bad input to POST /ai/generate: each has its status, its code, a sentence, and costs nothing."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -143,6 +144,6 @@ async def test_refusal_shows_no_path_key_or_stack(client: Client) -> None:
     response = await client.post(PATH, json.dumps({"prompt": "x", "model": "../../etc/passwd"}).encode())
     text = response.body.decode()
     assert "Traceback" not in text
-    assert "/work" not in text
+    assert str(Path.cwd()) not in text
     assert client.key is not None
     assert client.key not in text
