@@ -19,7 +19,7 @@ class ClientGone(Exception):
     """The client closed the connection before the request was read."""
 
 
-def headers_of(scope: Scope) -> dict[bytes, bytes]:
+def request_headers(scope: Scope) -> dict[bytes, bytes]:
     """The request's headers by lower-case name; of a repeated one the last."""
     return dict(scope["headers"])
 

@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from fastapi import FastAPI
 
 from aiservice.api import docs, errors, routes
-from aiservice.api.asgi import App, Message, Receive, Scope, Send, refuse_large
+from aiservice.api.asgi import App, Message, Receive, Scope, Send, refuse_large, request_headers
 from aiservice.api.edge import Edge
 from aiservice.api.parse import refuse_media_type
 from aiservice.api.rooms import Rooms
@@ -46,7 +46,7 @@ class Dispatch:
 
     def _bounded(self, scope: Scope, receive: Receive) -> Receive:
         """`receive` with the same bounds on a body that the hot doors have."""
-        headers: dict[bytes, bytes] = dict(scope["headers"])
+        headers = request_headers(scope)
         taken = 0
 
         async def bounded() -> Message:

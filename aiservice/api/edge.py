@@ -2,7 +2,7 @@
 
 import re
 
-from aiservice.api.asgi import App, Headers, Message, Receive, Scope, Send, send_bytes
+from aiservice.api.asgi import App, Headers, Message, Receive, Scope, Send, request_headers, send_bytes
 from aiservice.api.errors import encode, headers_of, note, unexpected
 from aiservice.core.clock import Clock
 from aiservice.core.errors import AIServiceError
@@ -34,7 +34,7 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers: dict[bytes, bytes] = dict(scope["headers"])
+        headers = request_headers(scope)
         started_s = self._clock.monotonic_s()
         scope["request_id"] = uuid7(self._clock.now_us())
         shown_id = _shown_id(headers, scope["request_id"])

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from aiservice.api.asgi import Scope
+from aiservice.api.asgi import Scope, request_headers
 from aiservice.api.auth import Auth
 from aiservice.api.rooms import Rooms
 from aiservice.keys import Caller
@@ -25,7 +25,7 @@ def guarded(rooms: Rooms, guard: Guard) -> type[APIRoute]:
             handler = super().get_route_handler()
 
             async def guarded_handler(request: Request) -> Response:
-                request.state.caller = await guard(rooms.auth, request.scope, dict(request.scope["headers"]))
+                request.state.caller = await guard(rooms.auth, request.scope, request_headers(request.scope))
                 return await handler(request)
 
             return guarded_handler

@@ -7,7 +7,7 @@ from typing import ClassVar, Generic, TypeVar
 
 import msgspec
 
-from aiservice.api.asgi import ClientGone, Headers, Receive, Scope, Send, read_body, send_bytes
+from aiservice.api.asgi import ClientGone, Headers, Receive, Scope, Send, read_body, request_headers, send_bytes
 from aiservice.api.auth import require
 from aiservice.api.disconnect import DisconnectWatch
 from aiservice.api.errors import encode, headers_of, note
@@ -44,7 +44,7 @@ class HotDoor(ABC, Generic[_Request]):
         """Sends an answer as it comes; an error after the first byte is an event of the stream."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers: dict[bytes, bytes] = dict(scope["headers"])
+        headers = request_headers(scope)
         caller = await self.rooms.auth.caller(scope, headers)
         clock = self.rooms.clock
         visit = Visit(scope["request_id"], self.path, caller, clock.now_us(), clock.monotonic_s())

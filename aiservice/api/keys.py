@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from aiservice.api.asgi import request_headers
 from aiservice.api.auth import Auth
 from aiservice.api.guard import caller_of, guarded
 from aiservice.api.rooms import Rooms
@@ -125,7 +126,7 @@ def router(rooms: Rooms) -> APIRouter:
     @open_routes.post("/auth/verify-key", response_model_exclude_none=True)
     async def verify_key(body: VerifyKey, request: Request) -> KeyVerdict:
         """Says whether a key is good, and why not to nobody; uses nothing of its quota."""
-        ip = rooms.auth.source_ip(request.scope, dict(request.scope["headers"]))
+        ip = rooms.auth.source_ip(request.scope, request_headers(request.scope))
         return _verdict(await rooms.keys.check(body.api_key, ip=ip), settings)
 
     @routes.get("/auth/keys")
