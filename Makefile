@@ -1,6 +1,6 @@
 # Every target's help is the comment behind it; `make` alone prints them.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint types storeys shape docs bench lock clean
+.PHONY: help setup run test lint types storeys shape docs bench mutation lock clean
 SHELL := /bin/sh
 
 VENV := .venv/bin
@@ -10,7 +10,7 @@ RING ?= all
 STRICT ?=
 # CHECK=1 makes `make docs` fail where a page is stale instead of writing it.
 CHECK ?=
-# What pytest gets besides, for example ARGS='-k limits -x'.
+# What pytest gets besides, for example ARGS='-k limits -x'. SEED=n replays one simulated seed: docs/testing.md.
 ARGS ?=
 
 FAST := -m "not real and not faults and not clients and not browser and not slow"
@@ -51,6 +51,10 @@ docs: ## writes the reference pages and .env.example; CHECK=1 only compares
 bench: ## measures rates, latency and CPU per request on this machine
 	@requirements/install.sh dev
 	@$(VENV)/python bench/run.py
+
+mutation: ## changes the bucket and the cache key in 300 places and counts what their tests notice
+	@requirements/install.sh dev
+	@$(VENV)/python bench/mutation.py
 
 lock: ## writes the dependency locks anew (needs uv)
 	@requirements/lock.sh

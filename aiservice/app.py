@@ -21,10 +21,12 @@ from aiservice.core.settings import Settings
 from aiservice.core.types import Deadline
 from aiservice.engines import Registry
 from aiservice.engines.registry import build as build_registry
-from aiservice.gateway import Corridor, Recorder
+from aiservice.gateway import Corridor, Idempotency, Recorder
+from aiservice.gateway.sql import SqlIdempotencyStore
 from aiservice.keys import Keys, load_pepper
 from aiservice.keys.sql import SqlKeyStore
 from aiservice.limits import Limits
+from aiservice.limits.sql import SqlRuleStore
 from aiservice.limits.sqlite import SqliteLimiter
 from aiservice.observe.metrics import Metrics
 from aiservice.stores import migrate
@@ -35,6 +37,7 @@ from aiservice.usage.sql import SqlUsageStore
 SPOOL_FOLDER = "spool"
 METRICS_FLUSH_S = 0.1
 _CACHE_LABEL = b"aiservice cache: mac, version 1"
+_IDEMPOTENCY_LABEL = b"aiservice idempotency: answers, version 1"
 
 
 def prepare(settings: Settings) -> None:
@@ -103,8 +106,14 @@ async def _open(rooms: Rooms, stack: AsyncExitStack) -> None:
 
     rooms.keys = Keys(SqlKeyStore(database), settings.keys, settings.limits, pepper=pepper, clock=clock)
     await _run_beside(stack, rooms.keys.watch())
-    rooms.limits = Limits(settings.limits, SqliteLimiter(data_dir / LIMITS_FILE, clock))
+    secret = hmac.digest(pepper, _IDEMPOTENCY_LABEL, "sha256")
+    attempts = SqlIdempotencyStore(database, clock)
+    rooms.idempotency = Idempotency(attempts, secret=secret, metrics=rooms.metrics, clock=clock)
+    await _run_beside(stack, rooms.idempotency.tend())
+    limiter = SqliteLimiter(data_dir / LIMITS_FILE, clock)
+    rooms.limits = Limits(settings.limits, limiter, SqlRuleStore(database, clock))
     stack.push_async_callback(rooms.limits.aclose)
+    await _run_beside(stack, rooms.limits.watch())
     secret = hmac.digest(pepper, _CACHE_LABEL, "sha256")
     rooms.cache = ResponseCache(
         settings.cache, SqliteCache(data_dir / CACHE_FILE, settings.cache, clock, secret=secret)
@@ -121,6 +130,7 @@ async def _open(rooms: Rooms, stack: AsyncExitStack) -> None:
     await _run_beside(stack, _flush(rooms.metrics))
 
     _join(rooms)
+    stack.push_async_callback(rooms.corridor.aclose)
 
 
 def _join(rooms: Rooms) -> None:

@@ -30,6 +30,7 @@ TO_DO: Final[Mapping[int, str]] = {
     403: "Use a key that has the right, or ask your operator to widen this one.",
     404: "Correct the path, the id or the name.",
     405: "Use a method that the `Allow` header or the routes page names.",
+    409: "Wait as many seconds as `Retry-After` says, then send it again.",
     413: "Send less; the operator can raise BODY_BYTES_MAX.",
     415: "Send `Content-Type: application/json`, without compression.",
     422: "Correct the field that `param` names.",
@@ -42,6 +43,7 @@ TO_DO: Final[Mapping[int, str]] = {
 TO_DO_CODE: Final[Mapping[str, str]] = {
     "cache.not_cached": "Send it without `only-if-cached`.",
     "request.keys_conflict": "Send one key, in one header.",
+    "request.idempotency_mismatch": "Send the first request again as it was, or take a new key for this one.",
     "usage.spool_full": "As a caller wait; as the operator free space on the disk of DATA_DIR.",
     "stores.unavailable": "As a caller wait; as the operator look at `GET /health` and at the disk of DATA_DIR.",
 }

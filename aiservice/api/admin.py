@@ -2,12 +2,14 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from aiservice.api.auth import Auth
 from aiservice.api.guard import guarded
 from aiservice.api.rooms import Rooms
+from aiservice.cache import EntryFacts
+from aiservice.core.ids import iso_utc
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
@@ -49,6 +51,30 @@ class Cleared(BaseModel):
     cleared: int
 
 
+class CachedAnswer(BaseModel):
+    """An entry without its answer. `key` is the SHA-256 of the request; the miss that made the entry is in its rate."""
+
+    key: str
+    tenant_id: str
+    model: str
+    bytes: int
+    created_at: str
+    expires_at: str
+    hit_count: int
+    hit_rate: float
+
+
+class CacheView(BaseModel):
+    """Live entries, look-ups since the cache was made, and the entries with the most hits."""
+
+    entries: int
+    bytes: int
+    hits: int
+    misses: int
+    hit_rate: float
+    top: list[CachedAnswer]
+
+
 def router(rooms: Rooms) -> APIRouter:
     routes = APIRouter(tags=["admin"], route_class=guarded(rooms, Auth.admin))
 
@@ -73,6 +99,19 @@ def router(rooms: Rooms) -> APIRouter:
             uptime_seconds=round(rooms.clock.monotonic_s() - rooms.started_s, 3),
         )
 
+    @routes.get("/admin/cache")
+    async def cache(limit: Annotated[int, Query(ge=1, le=1_000)] = 20) -> CacheView:
+        """The cache over all workers, and its most used entries."""
+        counts = await rooms.cache.stats()
+        return CacheView(
+            entries=counts.entries,
+            bytes=counts.bytes,
+            hits=counts.hits,
+            misses=counts.misses,
+            hit_rate=round(counts.hit_rate, 4),
+            top=[_cached(facts) for facts in await rooms.cache.entries(limit)],
+        )
+
     @routes.post("/admin/cache/clear")
     async def clear_cache(body: CacheClear | None = None) -> Cleared:
         """Drops cached answers."""
@@ -80,3 +119,16 @@ def router(rooms: Rooms) -> APIRouter:
         return Cleared(cleared=await rooms.cache.clear(tenant_id=chosen.tenant_id, model=chosen.model))
 
     return routes
+
+
+def _cached(facts: EntryFacts) -> CachedAnswer:
+    return CachedAnswer(
+        key=facts.digest,
+        tenant_id=facts.tenant_id,
+        model=facts.model,
+        bytes=facts.bytes,
+        created_at=iso_utc(facts.created_at_us),
+        expires_at=iso_utc(facts.expires_at_us),
+        hit_count=facts.hit_count,
+        hit_rate=round(facts.hit_rate, 4),
+    )

@@ -13,6 +13,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 JSON_TYPE = (b"content-type", b"application/json")
+# Where a server that has made the dictionary already leaves it in the scope.
+HEADERS_BY_NAME = "aiservice.headers_by_name"
 
 
 class ClientGone(Exception):
@@ -21,7 +23,8 @@ class ClientGone(Exception):
 
 def request_headers(scope: Scope) -> dict[bytes, bytes]:
     """The request's headers by lower-case name; of a repeated one the last."""
-    return dict(scope["headers"])
+    by_name: dict[bytes, bytes] | None = scope.get(HEADERS_BY_NAME)
+    return dict(scope["headers"]) if by_name is None else by_name
 
 
 def peer_of(scope: Scope) -> str:

@@ -1,6 +1,6 @@
 """Sends each request to its door: the hot ones by one dictionary look-up, the others through FastAPI."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 
 from fastapi import FastAPI
@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from aiservice.api import docs, errors, routes
 from aiservice.api.asgi import App, Message, Receive, Scope, Send, refuse_large, request_headers
 from aiservice.api.edge import Edge
+from aiservice.api.idempotency import IdempotentDoors
 from aiservice.api.parse import refuse_media_type
 from aiservice.api.rooms import Rooms
 from aiservice.core.errors import BodyTooLarge, MethodWrong
@@ -17,17 +18,20 @@ def build(rooms: Rooms, lifespan: Callable[[FastAPI], AbstractAsyncContextManage
     """The whole ASGI application; opens nothing before its lifespan starts."""
     cool = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False, lifespan=lifespan)
     errors.install(cool)
-    for router in routes.routers(rooms):
+    routers, hot = list(routes.routers(rooms)), routes.hot(rooms)
+    for router in routers:
         cool.include_router(router)
     cool.include_router(docs.router())
-    return Edge(Dispatch(rooms, cool), rooms.settings.server, metrics=rooms.metrics, clock=rooms.clock)
+    doors = Dispatch(rooms, hot, cool)
+    keyed = IdempotentDoors(rooms, doors, hot=hot.keys(), guarded=routers)
+    return Edge(doors, rooms.settings.server, keyed=keyed, metrics=rooms.metrics, clock=rooms.clock)
 
 
 class Dispatch:
     """Pure ASGI; the paths themselves stand in `routes.py`."""
 
-    def __init__(self, rooms: Rooms, cool: App) -> None:
-        self._hot = routes.hot(rooms)
+    def __init__(self, rooms: Rooms, hot: Mapping[tuple[str, str], App], cool: App) -> None:
+        self._hot = hot
         self._hot_paths = frozenset(path for _, path in self._hot)
         self._cool = cool
         self._bytes_max = rooms.settings.server.body_bytes_max

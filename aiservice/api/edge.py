@@ -15,7 +15,8 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _ALLOWED_METHODS = b"GET, POST, PUT, DELETE"
 _ALLOWED_HEADERS = b"authorization, content-type, x-api-key, x-admin-key, x-request-id, cache-control, idempotency-key"
 _EXPOSED_HEADERS = (
-    b"x-request-id, x-cache, age, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, retry-after"
+    b"x-request-id, x-cache, age, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, retry-after, "
+    b"idempotent-replayed"
 )
 _PREFLIGHT_MAX_AGE_S = b"600"
 
@@ -23,8 +24,10 @@ _PREFLIGHT_MAX_AGE_S = b"600"
 class Edge:
     """Pure ASGI; wraps the whole application."""
 
-    def __init__(self, app: App, settings: ServerSettings, *, metrics: Metrics, clock: Clock) -> None:
+    def __init__(self, app: App, settings: ServerSettings, *, keyed: App, metrics: Metrics, clock: Clock) -> None:
+        """`keyed` takes the POSTs with an Idempotency-Key."""
         self._app = app
+        self._keyed = keyed
         self._metrics = metrics
         self._clock = clock
         self._allows_any = "*" in settings.allowed_origins
@@ -44,6 +47,8 @@ class Edge:
         try:
             if scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
                 await self._preflight(headers, response)
+            elif b"idempotency-key" in headers and scope["method"] == "POST":
+                await self._keyed(scope, receive, response.send)
             else:
                 await self._app(scope, receive, response.send)
         except AIServiceError as error:

@@ -1,5 +1,6 @@
 """Puts a guard before FastAPI routes: who is asking is known before the body is read."""
 
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -14,23 +15,31 @@ from aiservice.keys import Caller
 Guard = Callable[[Auth, Scope, dict[bytes, bytes]], Awaitable[Caller]]
 
 
-def guarded(rooms: Rooms, guard: Guard) -> type[APIRoute]:
-    """A route class whose handlers run only after the guard let the request in; `caller_of` then says who it is.
+class GuardedRoute(APIRoute):
+    """A route whose handler runs only after its guard let the request in; `caller_of` then says who it is."""
 
-    `guard` is one of the methods of `Auth`, unbound.
-    """
+    @abstractmethod
+    async def admit(self, scope: Scope, headers: dict[bytes, bytes]) -> Caller:
+        """The caller; raises what the guard raises."""
 
-    class GuardedRoute(APIRoute):
+
+def guarded(rooms: Rooms, guard: Guard) -> type[GuardedRoute]:
+    """The route class of a guard, which is one of the methods of `Auth`, unbound."""
+
+    class Route(GuardedRoute):
+        async def admit(self, scope: Scope, headers: dict[bytes, bytes]) -> Caller:
+            return await guard(rooms.auth, scope, headers)
+
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             handler = super().get_route_handler()
 
             async def guarded_handler(request: Request) -> Response:
-                request.state.caller = await guard(rooms.auth, request.scope, request_headers(request.scope))
+                request.state.caller = await self.admit(request.scope, request_headers(request.scope))
                 return await handler(request)
 
             return guarded_handler
 
-    return GuardedRoute
+    return Route
 
 
 def caller_of(request: Request) -> Caller:

@@ -9,7 +9,7 @@ import msgspec
 
 from aiservice.api.asgi import ClientGone, Headers, Receive, Scope, Send, read_body, request_headers, send_bytes
 from aiservice.api.auth import require
-from aiservice.api.disconnect import DisconnectWatch
+from aiservice.api.disconnect import DisconnectWatch, Lookout
 from aiservice.api.errors import encode, headers_of, note
 from aiservice.api.parse import decode, refuse_media_type
 from aiservice.api.rooms import Rooms
@@ -30,6 +30,7 @@ class HotDoor(ABC, Generic[_Request]):
 
     def __init__(self, rooms: Rooms) -> None:
         self.rooms = rooms
+        self._lookout = Lookout()
 
     @abstractmethod
     def generation(self, request: _Request, visit: Visit) -> Generation:
@@ -48,7 +49,7 @@ class HotDoor(ABC, Generic[_Request]):
         caller = await self.rooms.auth.caller(scope, headers)
         clock = self.rooms.clock
         visit = Visit(scope["request_id"], self.path, caller, clock.now_us(), clock.monotonic_s())
-        with DisconnectWatch(receive) as watch:
+        with DisconnectWatch(receive, self._lookout) as watch:
             try:
                 generation, policy = await self._read(visit, headers, receive)
                 watch.start()
@@ -89,11 +90,13 @@ class HotDoor(ABC, Generic[_Request]):
 
     async def _send_error(self, send: Send, caller: Caller, error: AIServiceError) -> None:
         note(error)
-        headers = headers_of(error) + await self._standing(caller)
+        headers = headers_of(error) + await standing(self.rooms, caller)
         await send_bytes(send, error.status, encode(error), headers=headers)
 
-    async def _standing(self, caller: Caller) -> Headers:
-        try:
-            return self.rooms.limits.headers(await self.rooms.corridor.standing(caller))
-        except StoreUnavailable:
-            return []
+
+async def standing(rooms: Rooms, caller: Caller) -> Headers:
+    """How the caller's limits stand, for an answer that took nothing of them; nothing where that cannot be told."""
+    try:
+        return rooms.limits.headers(await rooms.corridor.standing(caller))
+    except StoreUnavailable:
+        return []

@@ -1,16 +1,18 @@
 """One OpenAPI document over both kinds of doors."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
 import msgspec
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from aiservice import __version__
 from aiservice.api import generate
 from aiservice.api.errors import ErrorBody
+from aiservice.api.guard import GuardedRoute
+from aiservice.api.idempotency import HEADER
 from aiservice.api.rooms import Rooms
 from aiservice.api.routes import routers
 from aiservice.core.clock import SystemClock
@@ -20,12 +22,20 @@ from aiservice.observe.metrics import Metrics
 _REF = "#/components/schemas/{name}"
 _DESCRIPTION = "A gateway to language models with keys, exact limits, a response cache and a usage ledger."
 
+_IDEMPOTENCY_KEY: Mapping[str, Any] = {
+    "name": HEADER,
+    "in": "header",
+    "required": False,
+    "description": "Runs once, and is answered the same for 24 hours, however often it is sent.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
+
 
 @cache
 def document() -> dict[str, Any]:
     """FastAPI's document with the hot doors and the one error body added."""
-    app = FastAPI()
-    for router in routers(Rooms(Settings(), SystemClock(), Metrics())):
+    app, cool = FastAPI(), list(routers(Rooms(Settings(), SystemClock(), Metrics())))
+    for router in cool:
         app.include_router(router)
     page = get_openapi(title="AI Service", version=__version__, description=_DESCRIPTION, routes=app.routes)
     structs = [generate.GenerateRequest, generate.GenerateAnswer, generate.Delta, generate.StreamEnd, ErrorBody]
@@ -39,10 +49,19 @@ def document() -> dict[str, Any]:
         "admin": {"type": "apiKey", "in": "header", "name": "X-Admin-Key"},
     }
     page["paths"][generate.PATH] = {"post": _generate()}
+    for path in (generate.PATH, *_guarded_posts(cool)):
+        page["paths"][path]["post"].setdefault("parameters", []).append(dict(_IDEMPOTENCY_KEY))
     for operations in page["paths"].values():
         for operation in operations.values():
             _with_errors(operation)
     return page
+
+
+def _guarded_posts(routers: Iterable[APIRouter]) -> Iterator[str]:
+    for router in routers:
+        for route in router.routes:
+            if isinstance(route, GuardedRoute) and "POST" in (route.methods or ()):
+                yield route.path
 
 
 def _generate() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from aiservice.cache import ResponseCache
 from aiservice.core.clock import Clock
 from aiservice.core.settings import Settings
 from aiservice.engines import Registry
-from aiservice.gateway import Corridor
+from aiservice.gateway import Corridor, Idempotency
 from aiservice.keys import Keys
 from aiservice.limits import Limits
 from aiservice.observe.metrics import Metrics
@@ -33,5 +33,6 @@ class Rooms:
     registry: Registry = field(init=False)
     ledger: Ledger = field(init=False)
     corridor: Corridor = field(init=False)
+    idempotency: Idempotency = field(init=False)
     stats: Stats = field(init=False)
     started_s: float = field(init=False)

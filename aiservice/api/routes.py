@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from fastapi import APIRouter
 
-from aiservice.api import admin, generate, keys, models, ops, usage
+from aiservice.api import admin, generate, keys, limits, models, ops, usage
 from aiservice.api.asgi import App
 from aiservice.api.rooms import Rooms
 
@@ -19,7 +19,9 @@ ENDPOINTS = (
     "/auth/revoke-key",
     "/auth/rotate-key",
     "/admin/stats",
+    "/admin/cache",
     "/admin/cache/clear",
+    "/admin/limits",
     "/health",
     "/health/live",
     "/health/ready",
@@ -38,4 +40,5 @@ def routers(rooms: Rooms) -> Iterator[APIRouter]:
     yield usage.router(rooms)
     yield keys.router(rooms)
     yield admin.router(rooms)
+    yield limits.router(rooms)
     yield ops.router(rooms)

@@ -7,6 +7,7 @@ normalised but the order of an object's fields. Whether the answer streams does 
 
 import struct
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ Operation = Literal["chat", "embed"]
 
 # Layout of the fields, template by which prompts are built, filter of answers: raise the number of what changes.
 VERSIONS = "layout 1, template 1, filter 1"
+FIELD_COUNT = 12
 
 _double = struct.Struct(">d").pack
 
@@ -28,25 +30,27 @@ def request_key(
 
     Raises `TypeError` for a value that JSON does not have.
     """
-    fields = (
-        VERSIONS,
-        tenant_id,
-        operation,
-        model,
-        model_digest,
-        generation.temperature,
-        generation.top_p,
-        generation.max_tokens,
-        generation.seed,
-        generation.stop,
-        generation.response_format,
-        [text for message in generation.messages for text in (message.role, message.content)],
-    )
-    return CacheKey(sha256(packed(fields)).hexdigest(), tenant_id, model)
+    messages = generation.messages
+    parts = [
+        _start(tenant_id, operation, model, model_digest),
+        _scalar(generation.temperature),
+        _scalar(generation.top_p),
+        _scalar(generation.max_tokens),
+        _scalar(generation.seed),
+        packed(generation.stop),
+        packed(generation.response_format),
+        b"l%d:" % (2 * len(messages)),
+    ]
+    for message in messages:
+        content = message.content.encode("utf-8", "surrogatepass")
+        parts += (_role(message.role), b"s%d:" % len(content), content)
+    return CacheKey(sha256(b"".join(parts)).hexdigest(), tenant_id, model)
 
 
 def packed(value: Any) -> bytes:
     """A JSON value as bytes that no other value has; lists and tuples are alike."""
+    if value is None:
+        return b"n"
     parts: list[bytes] = []
     _pack(value, parts.append)
     return b"".join(parts)
@@ -54,27 +58,42 @@ def packed(value: Any) -> bytes:
 
 def _pack(value: Any, put: Callable[[bytes], None]) -> None:
     kind = type(value)
-    if kind is str:
-        # A lone surrogate is no UTF-8, but it is no other text either.
-        data = value.encode("utf-8", "surrogatepass")
-        put(b"s%d:" % len(data))
-        put(data)
-    elif value is None:
-        put(b"n")
-    elif kind is bool:
-        put(b"t" if value else b"f")
-    elif kind is int:
-        put(b"i%d;" % value)
-    elif kind is float:
-        put(b"d" + _double(value))
-    elif kind is tuple or kind is list:
+    if kind is tuple or kind is list:
         put(b"l%d:" % len(value))
         for item in value:
             _pack(item, put)
-    elif isinstance(value, Mapping):
+    elif kind is dict or isinstance(value, Mapping):
         put(b"m%d:" % len(value))
         for name in sorted(value):
             _pack(name, put)
             _pack(value[name], put)
     else:
-        raise TypeError(f"{kind.__name__} is not a JSON value")
+        put(_scalar(value))
+
+
+def _scalar(value: Any) -> bytes:
+    kind = type(value)
+    if value is None:
+        return b"n"
+    if kind is float:
+        return b"d" + _double(value)
+    if kind is int:
+        return b"i%d;" % value
+    if kind is bool:
+        return b"t" if value else b"f"
+    if kind is str:
+        # A lone surrogate is no UTF-8, but it is no other text either.
+        data = value.encode("utf-8", "surrogatepass")
+        return b"s%d:%b" % (len(data), data)
+    raise TypeError(f"{kind.__name__} is not a JSON value")
+
+
+@lru_cache(maxsize=1_024)
+def _start(*fields: str) -> bytes:
+    """What a tenant's requests to a model begin with."""
+    return b"l%d:" % FIELD_COUNT + b"".join(map(_scalar, (VERSIONS, *fields)))
+
+
+@lru_cache(maxsize=16)
+def _role(role: str) -> bytes:
+    return _scalar(role)

@@ -2,10 +2,12 @@
 
 import random
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from aiservice.cache import payload as payloads
-from aiservice.cache.model import CacheKey, CacheStats, Entry
+from aiservice.cache.lease import LOST_AFTER_US, Lease, claimed
+from aiservice.cache.model import CacheKey, CacheStats, Claim, Entry, EntryFacts
 from aiservice.core.clock import Clock
 from aiservice.core.settings import CacheSettings
 from aiservice.core.types import Completion
@@ -30,57 +32,131 @@ class MemoryCache:
         self._clock = clock
         self._random = source or random.SystemRandom()
         self._entries: OrderedDict[str, _Kept] = OrderedDict()
+        self._leases: dict[CacheKey, Lease] = {}
         self._bytes = 0
         self._hits = 0
         self._misses = 0
 
     async def get(self, key: CacheKey, *, max_age_s: int | None = None) -> Entry | None:
+        entry = self._find(key, max_age_s)
+        if entry is None:
+            self._misses += 1
+        return entry
+
+    async def put(self, key: CacheKey, completion: Completion, *, lease_id: str | None = None) -> None:
+        may_keep = lease_id is None or self._end(key, lease_id)
+        payload = payloads.written(completion)
+        if not may_keep or payloads.is_too_large(payload, self._settings):
+            return
+        now_us = self._clock.now_us()
+        size = payloads.size_bytes(payload)
+        self._drop(key.digest)
+        self._make_room(size, now_us)
+        expires_us = now_us + payloads.lifetime_us(self._settings, self._random)
+        self._entries[key.digest] = _Kept(key, completion, size, now_us, expires_us)
+        self._bytes += size
+
+    async def claim(self, key: CacheKey, lease_id: str, *, max_age_s: int | None = None) -> Claim:
+        entry = self._find(key, max_age_s)
+        if entry is not None:
+            self._misses -= 1
+            return Claim(False, entry)
+        now_us = self._clock.now_us()
+        is_leader, lease = claimed(self._leases.get(key), lease_id, now_us)
+        self._leases[key] = lease
+        if is_leader:
+            self._leases = {key: one for key, one in self._leases.items() if one.expires_at_us > now_us - LOST_AFTER_US}
+        return Claim(is_leader)
+
+    async def renew(self, key: CacheKey, lease_id: str) -> bool:
+        lease = self._leases.get(key)
+        if lease is None or lease.id != lease_id:
+            return False
+        now_us = self._clock.now_us()
+        self._leases[key] = lease.renewed(now_us)
+        return lease.is_wanted(now_us)
+
+    async def release(self, key: CacheKey, lease_id: str) -> None:
+        self._end(key, lease_id)
+
+    async def joined(self, key: CacheKey, hits: int) -> None:
+        self._hits += hits
+        self._misses -= hits
+        kept = self._entries.get(key.digest)
+        if kept is not None:
+            kept.hit_count += hits
+            self._entries.move_to_end(key.digest)
+
+    async def clear(self, *, tenant_id: str | None = None, model: str | None = None) -> int:
+        now_us = self._clock.now_us()
+        for key in [key for key in self._leases if _is_within(key, tenant_id, model)]:
+            del self._leases[key]
+        cleared = [kept for kept in self._entries.values() if _is_within(kept.key, tenant_id, model)]
+        for kept in cleared:
+            self._drop(kept.key.digest)
+        return sum(kept.expires_at_us > now_us for kept in cleared)
+
+    async def stats(self) -> CacheStats:
+        live = [kept.bytes for kept in self._live()]
+        return CacheStats(len(live), sum(live), self._hits, self._misses)
+
+    async def entries(self, limit: int) -> list[EntryFacts]:
+        most = sorted(self._live(), key=lambda kept: -kept.hit_count)
+        return [
+            EntryFacts(
+                kept.key.digest,
+                kept.key.tenant_id,
+                kept.key.model,
+                kept.bytes,
+                kept.created_at_us,
+                kept.expires_at_us,
+                kept.hit_count,
+            )
+            for kept in most[:limit]
+        ]
+
+    async def aclose(self) -> None:
+        """Holds nothing open."""
+
+    def _find(self, key: CacheKey, max_age_s: int | None) -> Entry | None:
         now_us = self._clock.now_us()
         kept = self._entries.get(key.digest)
         if kept is None or kept.expires_at_us <= now_us or _is_older(kept, max_age_s, now_us):
-            self._misses += 1
             return None
         self._hits += 1
         kept.hit_count += 1
         self._entries.move_to_end(key.digest)
         return Entry(kept.completion, kept.created_at_us, kept.expires_at_us, kept.hit_count)
 
-    async def put(self, key: CacheKey, completion: Completion) -> None:
-        payload = payloads.written(completion)
-        if payloads.is_too_large(payload, self._settings):
-            return
+    def _live(self) -> Iterator[_Kept]:
         now_us = self._clock.now_us()
-        size = payloads.size_bytes(payload)
-        self._drop(key.digest)
+        return (kept for kept in self._entries.values() if kept.expires_at_us > now_us)
+
+    def _make_room(self, size: int, now_us: int) -> None:
+        """Drops what has expired, then what has been used least recently, until `size` fits."""
+        if self._bytes + size <= self._settings.bytes_max:
+            return
+        for digest in [digest for digest, kept in self._entries.items() if kept.expires_at_us <= now_us]:
+            self._drop(digest)
         while self._bytes + size > self._settings.bytes_max:
             self._drop(next(iter(self._entries)))
-        expires_us = now_us + payloads.lifetime_us(self._settings, self._random)
-        self._entries[key.digest] = _Kept(key, completion, size, now_us, expires_us)
-        self._bytes += size
 
-    async def clear(self, *, tenant_id: str | None = None, model: str | None = None) -> int:
-        now_us = self._clock.now_us()
-        cleared = [
-            kept
-            for kept in self._entries.values()
-            if tenant_id in (None, kept.key.tenant_id) and model in (None, kept.key.model)
-        ]
-        for kept in cleared:
-            self._drop(kept.key.digest)
-        return sum(kept.expires_at_us > now_us for kept in cleared)
-
-    async def stats(self) -> CacheStats:
-        now_us = self._clock.now_us()
-        live = [kept.bytes for kept in self._entries.values() if kept.expires_at_us > now_us]
-        return CacheStats(len(live), sum(live), self._hits, self._misses)
-
-    async def aclose(self) -> None:
-        """Holds nothing open."""
+    def _end(self, key: CacheKey, lease_id: str) -> bool:
+        """Ends the lease; says whether it stood."""
+        lease = self._leases.get(key)
+        if lease is None or lease.id != lease_id:
+            return False
+        del self._leases[key]
+        return True
 
     def _drop(self, digest: str) -> None:
         kept = self._entries.pop(digest, None)
         if kept is not None:
             self._bytes -= kept.bytes
+
+
+def _is_within(key: CacheKey, tenant_id: str | None, model: str | None) -> bool:
+    return tenant_id in (None, key.tenant_id) and model in (None, key.model)
 
 
 def _is_older(kept: _Kept, max_age_s: int | None, now_us: int) -> bool:

@@ -10,6 +10,9 @@ from aiservice.core.types import Completion
 # What an entry takes beside its answer: key, MAC, times, index rows.
 OVERHEAD_BYTES = 512
 JITTER_MILLIONTHS = 100_000
+# What a worker remembers of the store's entries: this part of their bound, and no more than so much.
+RECENT_PART = 8
+RECENT_BYTES_MAX = 33_554_432
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Completion).decode
@@ -34,6 +37,10 @@ def size_bytes(payload: bytes) -> int:
 
 def is_too_large(payload: bytes, settings: CacheSettings) -> bool:
     return len(payload) > settings.entry_bytes_max or size_bytes(payload) > settings.bytes_max
+
+
+def recent_bytes_max(settings: CacheSettings) -> int:
+    return min(settings.bytes_max // RECENT_PART, RECENT_BYTES_MAX)
 
 
 def lifetime_us(settings: CacheSettings, source: random.Random) -> int:

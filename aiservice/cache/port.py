@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from aiservice.cache.model import CacheKey, CacheStats, Entry
+from aiservice.cache.model import CacheKey, CacheStats, Claim, Entry, EntryFacts
 from aiservice.core.types import Completion
 
 
@@ -16,8 +16,32 @@ class Cache(Protocol):
         """The entry if it is there, untampered, not expired and not older than `max_age_s`; counts hit or miss."""
         ...
 
-    async def put(self, key: CacheKey, completion: Completion) -> None:
-        """Keeps an answer for the TTL +/- 10 %; one above the entry bound is not kept."""
+    async def put(self, key: CacheKey, completion: Completion, *, lease_id: str | None = None) -> None:
+        """Keeps an answer for the TTL +/- 10 %; one above the entry bound is not kept. Ends the lease either way.
+
+        With a lease it is kept only if that lease still stands: it does not after a clearing of its scope, nor when
+        another took it over. Without one (`no-cache`) it replaces what is there, and someone else's lease stays.
+        """
+        ...
+
+    async def claim(self, key: CacheKey, lease_id: str, *, max_age_s: int | None = None) -> Claim:
+        """In one step: the entry if it is there by now, else the lease if nobody holds it, else the duty to wait.
+
+        Who waits asks again every 20 ms, and is known by that to the leader. An entry found here counts as a hit in
+        place of the miss that `get` counted. Where the store is down everyone leads.
+        """
+        ...
+
+    async def renew(self, key: CacheKey, lease_id: str) -> bool:
+        """Keeps the lease for another `LEASE_S`; says whether anyone has waited for it within `WANTED_S`."""
+        ...
+
+    async def release(self, key: CacheKey, lease_id: str) -> None:
+        """Ends the lease without an entry: the next claim leads. Someone else's lease stays."""
+        ...
+
+    async def joined(self, key: CacheKey, hits: int) -> None:
+        """So many requests that missed were answered by the flight of another: misses become hits of the entry."""
         ...
 
     async def clear(self, *, tenant_id: str | None = None, model: str | None = None) -> int:
@@ -29,6 +53,10 @@ class Cache(Protocol):
 
     async def stats(self) -> CacheStats:
         """Live entries and the look-ups of all workers; raises `StoreUnavailable`."""
+        ...
+
+    async def entries(self, limit: int) -> list[EntryFacts]:
+        """The live entries with the most hits, most first; raises `StoreUnavailable`."""
         ...
 
     async def aclose(self) -> None: ...

@@ -1,7 +1,7 @@
 """The policy of the cache: what may be read from it and what may be kept in it."""
 
 from aiservice.cache.key import Operation, request_key
-from aiservice.cache.model import CacheKey, CachePolicy, CacheStats, Entry
+from aiservice.cache.model import CacheKey, CachePolicy, CacheStats, Claim, Entry, EntryFacts
 from aiservice.cache.policy import read_policy
 from aiservice.cache.port import Cache
 from aiservice.core.settings import CacheSettings
@@ -45,10 +45,31 @@ class ResponseCache:
             return None
         return await self._cache.get(key, max_age_s=policy.max_age_s)
 
-    async def keep(self, key: CacheKey, completion: Completion) -> None:
-        """Keeps a whole answer. Errors and answers that were cut off never come here; empty ones are not kept."""
+    async def claim(self, key: CacheKey, lease_id: str, policy: CachePolicy) -> Claim:
+        """After a look-up that found nothing: to make the answer, to ask again in 20 ms, or the entry after all."""
+        return await self._cache.claim(key, lease_id, max_age_s=policy.max_age_s)
+
+    async def renew(self, key: CacheKey, lease_id: str) -> bool:
+        """Keeps the lease, each `RENEW_EVERY_S`; says whether another worker waits for the answer."""
+        return await self._cache.renew(key, lease_id)
+
+    async def release(self, key: CacheKey, lease_id: str) -> None:
+        """Gives the lease up: there will be no answer."""
+        await self._cache.release(key, lease_id)
+
+    async def joined(self, key: CacheKey, hits: int) -> None:
+        """So many requests that missed were answered by another's flight; said after the answer was kept."""
+        await self._cache.joined(key, hits)
+
+    async def keep(self, key: CacheKey, completion: Completion, lease_id: str | None = None) -> None:
+        """Keeps a whole answer and ends its lease. Errors and answers that were cut off never come here.
+
+        Empty ones, and such as a filter ended, are not kept.
+        """
         if self._is_on and completion.text and completion.finish_reason in _FINISHED:
-            await self._cache.put(key, completion)
+            await self._cache.put(key, completion, lease_id=lease_id)
+        elif lease_id is not None:
+            await self._cache.release(key, lease_id)
 
     async def clear(self, *, tenant_id: str | None = None, model: str | None = None) -> int:
         """Drops the entries of a tenant, a model, both, or all; raises `StoreUnavailable`."""
@@ -57,6 +78,10 @@ class ResponseCache:
     async def stats(self) -> CacheStats:
         """Counts over all workers; raises `StoreUnavailable`."""
         return await self._cache.stats()
+
+    async def entries(self, limit: int) -> list[EntryFacts]:
+        """The live entries with the most hits, most first; raises `StoreUnavailable`."""
+        return await self._cache.entries(limit)
 
     async def aclose(self) -> None:
         await self._cache.aclose()

@@ -1,7 +1,6 @@
 """The cache that all workers of one machine share: a SQLite file, read and written inline."""
 
 import asyncio
-import hmac
 import logging
 import random
 from collections.abc import Callable
@@ -9,7 +8,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from aiservice.cache import payload as payloads
-from aiservice.cache.model import CacheKey, CacheStats, Entry
+from aiservice.cache.lease import LOST_AFTER_US, Lease, claimed, is_awaited
+from aiservice.cache.model import CacheKey, CacheStats, Claim, Entry, EntryFacts
+from aiservice.cache.recent import RecentEntries
+from aiservice.cache.seal import AesSeal, MacSeal, Seal, head_of
+from aiservice.cache.stamps import ERA, Stamps, slot_of
 from aiservice.cache.tally import Tally
 from aiservice.core.clock import Clock
 from aiservice.core.errors import StoreUnavailable
@@ -19,106 +22,83 @@ from aiservice.stores.hot import HotFile
 
 TEND_AFTER_S = 1.0
 TEND_AGAIN_S = 0.05
-TALLY_MAX = 100
+TALLY_MAX = 1_000
 SWEEP_ROWS = 512
 EVICT_ROWS = 64
 
-_VERSION = 1
-# The payload stands last, so that a scan of the small columns does not read it. Every clearing has an epoch; an entry
-# is dead when a clearing of its scope has a higher epoch than its own, and is swept away later. The first epoch is
-# random: a file that was made anew must not look like the one before. Bytes and entries count what was not yet swept.
-_SCHEMA = """
-create table ai_cache (
-    cache_key text primary key,
-    tenant_id text not null,
-    model_used text not null,
-    created_at integer not null,
-    expires_at integer not null,
-    hit_count integer not null default 0,
-    last_used_at integer not null,
-    epoch integer not null,
-    bytes integer not null,
-    mac blob not null,
-    response_data blob not null
-);
-create index ai_cache_by_scope on ai_cache (tenant_id, model_used, epoch, expires_at, bytes);
-create index ai_cache_by_expiry on ai_cache (expires_at);
-create index ai_cache_by_use on ai_cache (last_used_at);
-create table ai_cache_clearings (
-    is_any_tenant integer not null,
-    tenant_id text not null,
-    is_any_model integer not null,
-    model_used text not null,
-    epoch integer not null,
-    primary key (is_any_tenant, tenant_id, is_any_model, model_used)
-) without rowid;
-create table ai_cache_state (
-    id integer primary key check (id = 1),
-    epoch integer not null,
-    bytes integer not null,
-    hits integer not null,
-    misses integer not null
-);
-insert into ai_cache_state (id, epoch, bytes, hits, misses) select 1, abs(random() / 4096), 0, 0, 0;
-create trigger ai_cache_added after insert on ai_cache begin
-    update ai_cache_state set bytes = bytes + new.bytes;
-end;
-create trigger ai_cache_removed after delete on ai_cache begin
-    update ai_cache_state set bytes = bytes - old.bytes;
-end;
-"""
+_VERSION = 2
+_SCHEMA = Path(__file__).with_name("sqlite.sql")
 _BEGIN = "begin immediate"
 _COMMIT = "commit"
+# The casts are for a file that someone wrote to: what is read has the kind that it must have.
 _GET = (
-    "select entry.response_data, entry.mac, entry.created_at, entry.expires_at, entry.hit_count, entry.epoch, "
-    "state.epoch from ai_cache as entry, ai_cache_state as state where entry.cache_key = ? and state.id = 1"
+    "select cast(response_data as blob), cast(mac as blob), cast(created_at as integer), cast(expires_at as integer), "
+    "cast(hit_count as integer), serial from ai_cache where cache_key = ? "
+    "and serial > coalesce((select cleared_serial from ai_cache_scopes where tenant_id = ? and model_used = ?), 0)"
 )
-_STATE = "select epoch, bytes from ai_cache_state"
+_NEXT_SERIAL = "update ai_cache_state set serial = serial + 1 returning serial, bytes"
 _PUT = (
-    "insert into ai_cache (cache_key, tenant_id, model_used, created_at, expires_at, last_used_at, epoch, bytes, mac, "
+    "insert into ai_cache (serial, cache_key, tenant_id, model_used, created_at, expires_at, last_used_at, bytes, mac, "
     "response_data) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _DROP = "delete from ai_cache where cache_key = ?"
+_EXPIRE = "delete from ai_cache where serial in (select serial from ai_cache where expires_at <= ? limit ?)"
 _LEAST_USED = "select cache_key, bytes from ai_cache order by last_used_at limit ?"
-_EXPIRE = "delete from ai_cache where rowid in (select rowid from ai_cache where expires_at <= ? limit ?)"
-_CLEARINGS = "select is_any_tenant, tenant_id, is_any_model, model_used, epoch from ai_cache_clearings"
-_FIRST_CLEARING = "select is_any_tenant, tenant_id, is_any_model, model_used, epoch from ai_cache_clearings limit 1"
-_NEXT_EPOCH = "update ai_cache_state set epoch = epoch + 1"
+_BYTES = "select bytes from ai_cache_state"
+_LEASE = "select lease_id, expires_at, wanted_at from ai_cache_leases where cache_key = ?"
+_AWAITED = (
+    "select lease_id, expires_at, wanted_at from ai_cache_leases where cache_key = ?1 "
+    "and not exists (select 1 from ai_cache where cache_key = ?1)"
+)
+_KEEP_LEASE = (
+    "insert or replace into ai_cache_leases (cache_key, lease_id, tenant_id, model_used, expires_at, wanted_at) "
+    "values (?, ?, ?, ?, ?, ?)"
+)
+_END_LEASE = "delete from ai_cache_leases where cache_key = ? and lease_id = ?"
+_LOSE_LEASES = "delete from ai_cache_leases where expires_at <= ?"
+_CLEAR_LEASES = "delete from ai_cache_leases where (? or tenant_id = ?) and (? or model_used = ?)"
+_COUNT_ALL = (
+    "select coalesce(sum(entries), 0), coalesce(sum(bytes), 0) from ai_cache_scopes "
+    "where (? or tenant_id = ?) and (? or model_used = ?)"
+)
+_COUNT_EXPIRED = (
+    "select count(*), coalesce(sum(entry.bytes), 0) from ai_cache as entry join ai_cache_scopes as scope "
+    "using (tenant_id, model_used) where entry.expires_at <= ? and entry.serial > scope.cleared_serial "
+    "and (? or tenant_id = ?) and (? or model_used = ?)"
+)
 _CLEAR = (
-    "insert or replace into ai_cache_clearings (is_any_tenant, tenant_id, is_any_model, model_used, epoch) "
-    "select ?, ?, ?, ?, epoch from ai_cache_state"
+    "update ai_cache_scopes set cleared_serial = ?, entries = 0, bytes = 0 "
+    "where entries > 0 and (? or tenant_id = ?) and (? or model_used = ?)"
 )
-_FORGET_CLEARINGS = "delete from ai_cache_clearings"
-_FORGET_CLEARING = (
-    "delete from ai_cache_clearings "
-    "where is_any_tenant = ? and tenant_id = ? and is_any_model = ? and model_used = ? and epoch = ?"
-)
+_DEAD = "select tenant_id, model_used, cleared_serial from ai_cache_scopes where row_count > entries limit 1"
 _SWEEP = (
-    "delete from ai_cache where rowid in (select rowid from ai_cache as entry "
-    "where (? or entry.tenant_id = ?) and (? or entry.model_used = ?) and entry.epoch < ? limit ?)"
+    "delete from ai_cache where serial in "
+    "(select serial from ai_cache where tenant_id = ? and model_used = ? and serial <= ? limit ?)"
 )
-_LIVE = (
-    "select count(*), coalesce(sum(entry.bytes), 0) from ai_cache as entry "
-    "where (? or entry.tenant_id = ?) and (? or entry.model_used = ?) and entry.expires_at > ? and not exists ("
-    "select 1 from ai_cache_clearings as clearing where clearing.epoch > entry.epoch "
-    "and (clearing.is_any_tenant or clearing.tenant_id = entry.tenant_id) "
-    "and (clearing.is_any_model or clearing.model_used = entry.model_used))"
-)
-_COUNT_HIT = "update ai_cache set hit_count = hit_count + ?, last_used_at = max(last_used_at, ?) where cache_key = ?"
-_TOUCH = "update ai_cache set last_used_at = max(last_used_at, ?) where cache_key = ?"
+_FORGET_SCOPES = "delete from ai_cache_scopes where row_count = 0"
+_COUNT_HITS = "update ai_cache set hit_count = hit_count + ?, last_used_at = max(last_used_at, ?) where serial = ?"
+_TOUCH = "update ai_cache set last_used_at = max(last_used_at, ?) where serial = ?"
+_SERIAL = "select serial from ai_cache where cache_key = ?"
 _COUNT = "update ai_cache_state set hits = hits + ?, misses = misses + ?"
 _COUNTED = "select hits, misses from ai_cache_state"
+_MOST_HIT = (
+    "select cache_key, tenant_id, model_used, entry.bytes, created_at, expires_at, hit_count from ai_cache as entry "
+    "join ai_cache_scopes as scope using (tenant_id, model_used) "
+    "where entry.serial > scope.cleared_serial and expires_at > ? order by hit_count desc limit ?"
+)
 
 A = TypeVar("A")
 T = TypeVar("T")
 Scope = tuple[bool, str, bool, str]
+EVERYTHING: Scope = (True, "", True, "")
 logger = logging.getLogger(__name__)
 
 
 class SqliteCache:
-    """Entries in `ai_cache`, each with an HMAC over its key, times and payload: a changed one is a miss.
+    """Entries in `ai_cache`, each sealed together with its key and times: a changed one is a miss.
 
-    Hits are counted in memory and written each second or hundred hits. A file that cannot be read is made anew.
+    What was read is remembered for as long as its stamps hold. Hits are counted in memory and written each second, or
+    when a thousand entries have some. A file that cannot be read is made anew.
     """
 
     def __init__(
@@ -131,33 +111,59 @@ class SqliteCache:
         source: random.Random | None = None,
         tend_after_s: float = TEND_AFTER_S,
     ) -> None:
-        """`secret` keys the HMAC and is the same for all workers; the longest delay of counts is `tend_after_s`."""
+        """`secret` seals the entries and is the same for all workers; the longest delay of counts is `tend_after_s`."""
         self.failures = 0
         self._settings = settings
         self._clock = clock
-        self._secret = secret
+        self._seal: Seal = AesSeal(secret) if settings.is_encrypted else MacSeal(secret)
         self._random = source or random.SystemRandom()
-        self._file = HotFile(path, schema=_SCHEMA, version=_VERSION, synchronous="OFF")
-        self._epoch: int | None = None
-        self._clearings: dict[tuple[str | None, str | None], int] = {}
         self._tally = Tally()
+        self._flush_at = TALLY_MAX
+        self._stamps = Stamps(path.with_name(path.name + "-stamps"))
+        self._recent = RecentEntries(self._stamps, payloads.recent_bytes_max(settings))
+        self._era = 0
+        self._file = HotFile(path, schema=_SCHEMA.read_text(), version=_VERSION, on_open=self._stamps.open)
         self._tend_after_s = tend_after_s
         self._timer: asyncio.TimerHandle | None = None
 
     async def get(self, key: CacheKey, *, max_age_s: int | None = None) -> Entry | None:
-        entry = self._tried(self._get, (key, max_age_s))
+        entry = self._remembered(key.digest, max_age_s) or self._tried(self._get, (key, max_age_s))
         if entry is None:
             self._tally.misses += 1
-        if len(self._tally) % TALLY_MAX == 0:
+        elif len(self._tally.hits) >= self._flush_at:
+            self._flush_at += TALLY_MAX
             self._tried(self._flush, None)
-        self._tend_later()
+        if self._timer is None:
+            self._tend_later()
         return entry
 
-    async def put(self, key: CacheKey, completion: Completion) -> None:
+    async def put(self, key: CacheKey, completion: Completion, *, lease_id: str | None = None) -> None:
         payload = payloads.written(completion)
         if not payloads.is_too_large(payload, self._settings):
-            self._tried(self._put, (key, payload))
+            self._tried(self._put, (key, payload, lease_id))
             self._tend_later()
+        elif lease_id is not None:
+            await self.release(key, lease_id)
+
+    async def claim(self, key: CacheKey, lease_id: str, *, max_age_s: int | None = None) -> Claim:
+        claim = self._tried(self._claim, (key, lease_id, max_age_s)) or Claim(True)
+        if claim.entry is not None:
+            self._tally.misses -= 1
+            self._tend_later()
+        return claim
+
+    async def renew(self, key: CacheKey, lease_id: str) -> bool:
+        return bool(self._tried(self._renew, (key, lease_id)))
+
+    async def release(self, key: CacheKey, lease_id: str) -> None:
+        self._tried(self._release, (key.digest, lease_id))
+
+    async def joined(self, key: CacheKey, hits: int) -> None:
+        serial = self._tried(self._serial, key.digest)
+        self._tally.hit(serial, self._clock.now_us(), count=hits)
+        self._recent.count(key.digest, serial, hits)
+        self._tally.misses -= hits
+        self._tend_later()
 
     async def clear(self, *, tenant_id: str | None = None, model: str | None = None) -> int:
         cleared = self._file.run(self._clear, (tenant_id is None, tenant_id or "", model is None, model or ""))
@@ -168,11 +174,16 @@ class SqliteCache:
         self._file.run(self._flush, None)
         return self._file.run(self._stats, self._clock.now_us())
 
+    async def entries(self, limit: int) -> list[EntryFacts]:
+        self._file.run(self._flush, None)
+        return self._file.run(self._most_hit, limit)
+
     async def aclose(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._tried(self._flush, None)
         self._file.close()
+        self._stamps.close()
 
     def _tried(self, work: Callable[[A], T], argument: A) -> T | None:
         """The work's result; None and a counted warning where the store cannot be used."""
@@ -183,52 +194,74 @@ class SqliteCache:
             logger.warning("the cache cannot be used: %s", error.detail)
             return None
 
+    def _remembered(self, digest: str, max_age_s: int | None) -> Entry | None:
+        """The entry without a look at the file, if it was read before and still holds."""
+        now_us = self._clock.now_us()
+        recent = self._recent.find(digest, max_age_s, now_us)
+        if recent is None:
+            return None
+        self._tally.hit(recent.serial, now_us)
+        return Entry(recent.completion, recent.created_at_us, recent.expires_at_us, recent.hit_count)
+
     def _get(self, wanted: tuple[CacheKey, int | None]) -> Entry | None:
+        self._follow_era()
+        return self._find(wanted)
+
+    def _follow_era(self) -> None:
+        """A new era begins with a clearing or a file made anew: forgets what no longer holds, goes to that file."""
+        if self._stamps.era != self._era:
+            self._era = self._stamps.era
+            self._recent.clear()
+            self._file.follow()
+
+    def _find(self, wanted: tuple[CacheKey, int | None]) -> Entry | None:
         key, max_age_s = wanted
-        row = self._file.cursor.execute(_GET, (key.digest,)).fetchone()
+        mark = self._stamps.mark_of(key.digest)
+        row = self._file.cursor.execute(_GET, (key.digest, key.tenant_id, key.model)).fetchone()
         if row is None:
             return None
-        payload, mac, created_us, expires_us, hit_count, epoch, epoch_now = row
-        if epoch_now != self._epoch:
-            self._read_clearings(epoch_now)
+        data, mac, created_us, expires_us, hit_count, serial = row
         now_us = self._clock.now_us()
-        if expires_us <= now_us or (self._clearings and self._is_cleared(key, epoch)):
+        if expires_us <= now_us or (max_age_s is not None and now_us - created_us > max_age_s * 1_000_000):
             return None
-        if max_age_s is not None and now_us - created_us > max_age_s * 1_000_000:
-            return None
-        is_genuine = hmac.compare_digest(mac, self._mac(key, created_us, expires_us, payload=payload))
-        completion = payloads.read(payload) if is_genuine else None
+        payload = self._seal.opened(head_of(key, created_us, expires_us), key.tenant_id, data, mark=mac)
+        completion = None if payload is None else payloads.read(payload)
         if completion is None:
             logger.warning("a cache entry was changed or is of another version, and is dropped: %s", key.digest)
-            self._file.cursor.execute(_DROP, (key.digest,))
+            with self._stamps.changing(slot_of(key.digest)):
+                self._file.cursor.execute(_DROP, (key.digest,))
             return None
-        return Entry(completion, created_us, expires_us, hit_count + self._tally.hit(key.digest, now_us))
+        entry = Entry(completion, created_us, expires_us, hit_count + self._tally.hit(serial, now_us))
+        self._recent.add(key.digest, entry, serial, mark=mark, size=payloads.size_bytes(data))
+        return entry
 
-    def _put(self, kept: tuple[CacheKey, bytes]) -> None:
-        key, payload = kept
+    def _put(self, kept: tuple[CacheKey, bytes, str | None]) -> None:
+        key, payload, lease_id = kept
         execute = self._file.cursor.execute
         size = payloads.size_bytes(payload)
         now_us = self._clock.now_us()
         expires_us = now_us + payloads.lifetime_us(self._settings, self._random)
-        mac = self._mac(key, now_us, expires_us, payload=payload)
+        mac, data = self._seal.closed(head_of(key, now_us, expires_us), key.tenant_id, payload)
         execute(_BEGIN)
-        execute(_DROP, (key.digest,))
-        epoch, total = execute(_STATE).fetchone()
-        if total + size > self._settings.bytes_max:
-            self._make_room(size, now_us)
-        row = (key.digest, key.tenant_id, key.model, now_us, expires_us, now_us, epoch, size, mac, payload)
-        execute(_PUT, row)
-        execute(_COMMIT)
-        self._tally.forget(key.digest)
+        if lease_id is None or execute(_END_LEASE, (key.digest, lease_id)).rowcount == 1:
+            execute(_DROP, (key.digest,))
+            serial, total = execute(_NEXT_SERIAL).fetchone()
+            if total + size > self._settings.bytes_max:
+                self._make_room(size, now_us)
+            row = (serial, key.digest, key.tenant_id, key.model, now_us, expires_us, now_us, size, mac, data)
+            execute(_PUT, row)
+            with self._stamps.changing(slot_of(key.digest)):
+                execute(_COMMIT)
+        else:
+            execute(_COMMIT)
 
     def _make_room(self, size: int, now_us: int) -> None:
-        """Inside a transaction: drops what has expired, then what has been used least recently, until `size` fits."""
+        """Inside a transaction: drops what is expired or cleared, then what was used least recently, until it fits."""
         execute = self._file.cursor.execute
-        execute(_EXPIRE, (now_us, SWEEP_ROWS))
-        for digest, hit in self._tally.hits.items():
-            execute(_TOUCH, (hit.last_used_us, digest))
-        _, total = execute(_STATE).fetchone()
-        missing = total + size - self._settings.bytes_max
+        self._file.cursor.executemany(_TOUCH, [(hit.last_used_us, serial) for serial, hit in self._tally.hits.items()])
+        has_more = True
+        while (missing := execute(_BYTES).fetchone()[0] + size - self._settings.bytes_max) > 0 and has_more:
+            has_more = self._drop_useless(now_us)
         while missing > 0 and (rows := execute(_LEAST_USED, (EVICT_ROWS,)).fetchall()):
             for digest, freed in rows:
                 execute(_DROP, (digest,))
@@ -236,38 +269,94 @@ class SqliteCache:
                 if missing <= 0:
                     break
 
-    def _clear(self, scope: Scope) -> int:
+    def _drop_useless(self, now_us: int) -> bool:
+        """Inside a transaction: some expired and cleared entries; says whether there may be more."""
+        execute = self._file.cursor.execute
+        has_more = execute(_EXPIRE, (now_us, SWEEP_ROWS)).rowcount == SWEEP_ROWS
+        dead = execute(_DEAD).fetchone()
+        if dead is not None:
+            execute(_SWEEP, (*dead, SWEEP_ROWS))
+        execute(_FORGET_SCOPES)
+        return has_more or dead is not None
+
+    def _claim(self, wanted: tuple[CacheKey, str, int | None]) -> Claim:
+        """Who waits only reads; a transaction is begun to take the lease, or to say that it is waited for."""
+        key, lease_id, max_age_s = wanted
+        self._follow_era()
+        row = self._file.cursor.execute(_AWAITED, (key.digest,)).fetchone()
+        if row is not None and is_awaited(Lease(*row), lease_id, self._clock.now_us()):
+            return Claim(False)
+        if (entry := self._find((key, max_age_s))) is not None:
+            return Claim(False, entry)
         execute = self._file.cursor.execute
         execute(_BEGIN)
-        count, _ = execute(_LIVE, (*scope, self._clock.now_us())).fetchone()
-        execute(_NEXT_EPOCH)
-        if scope[0] and scope[2]:
-            execute(_FORGET_CLEARINGS)
-        execute(_CLEAR, scope)
+        entry = self._find((key, max_age_s))
+        is_leader = False
+        if entry is None:
+            now_us = self._clock.now_us()
+            is_leader, lease = claimed(self._lease(key.digest), lease_id, now_us)
+            self._keep_lease(key, lease)
+            if is_leader:
+                execute(_LOSE_LEASES, (now_us - LOST_AFTER_US,))
         execute(_COMMIT)
-        return int(count)
+        return Claim(is_leader, entry)
+
+    def _renew(self, held: tuple[CacheKey, str]) -> bool:
+        key, lease_id = held
+        is_wanted = False
+        self._file.cursor.execute(_BEGIN)
+        lease = self._lease(key.digest)
+        if lease is not None and lease.id == lease_id:
+            now_us = self._clock.now_us()
+            is_wanted = lease.is_wanted(now_us)
+            self._keep_lease(key, lease.renewed(now_us))
+        self._file.cursor.execute(_COMMIT)
+        return is_wanted
+
+    def _release(self, held: tuple[str, str]) -> None:
+        self._file.cursor.execute(_END_LEASE, held)
+
+    def _lease(self, digest: str) -> Lease | None:
+        row = self._file.cursor.execute(_LEASE, (digest,)).fetchone()
+        return None if row is None else Lease(*row)
+
+    def _keep_lease(self, key: CacheKey, lease: Lease) -> None:
+        row = (key.digest, lease.id, key.tenant_id, key.model, lease.expires_at_us, lease.wanted_at_us)
+        self._file.cursor.execute(_KEEP_LEASE, row)
+
+    def _serial(self, digest: str) -> int | None:
+        row = self._file.cursor.execute(_SERIAL, (digest,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def _clear(self, scope: Scope) -> int:
+        """Touches a row for each pair of tenant and model, and the running leases; no entry."""
+        execute = self._file.cursor.execute
+        execute(_BEGIN)
+        entries, _ = self._count_live(scope, self._clock.now_us())
+        serial, _ = execute(_NEXT_SERIAL).fetchone()
+        execute(_CLEAR, (serial, *scope))
+        execute(_CLEAR_LEASES, scope)
+        with self._stamps.changing(ERA):
+            execute(_COMMIT)
+        return entries
+
+    def _count_live(self, scope: Scope, now_us: int) -> tuple[int, int]:
+        execute = self._file.cursor.execute
+        entries, size = execute(_COUNT_ALL, scope).fetchone()
+        expired, expired_size = execute(_COUNT_EXPIRED, (now_us, *scope)).fetchone()
+        return entries - expired, size - expired_size
 
     def _stats(self, now_us: int) -> CacheStats:
         execute = self._file.cursor.execute
-        entries, size = execute(_LIVE, (True, "", True, "", now_us)).fetchone()
+        execute("begin")
+        entries, size = self._count_live(EVERYTHING, now_us)
         hits, misses = execute(_COUNTED).fetchone()
+        execute(_COMMIT)
         return CacheStats(entries, size, hits, misses)
 
-    def _mac(self, key: CacheKey, created_us: int, expires_us: int, *, payload: bytes) -> bytes:
-        head = b"%s %d %d " % (key.digest.encode(), created_us, expires_us)
-        return hmac.digest(self._secret, head + payload, "sha256")
-
-    def _read_clearings(self, epoch_now: int) -> None:
-        rows = self._file.cursor.execute(_CLEARINGS).fetchall()
-        self._clearings = {
-            (None if is_any_tenant else tenant_id, None if is_any_model else model): epoch
-            for is_any_tenant, tenant_id, is_any_model, model, epoch in rows
-        }
-        self._epoch = epoch_now
-
-    def _is_cleared(self, key: CacheKey, epoch: int) -> bool:
-        scopes = ((None, None), (key.tenant_id, None), (None, key.model), (key.tenant_id, key.model))
-        return any(self._clearings.get(scope, epoch) > epoch for scope in scopes)
+    def _most_hit(self, limit: int) -> list[EntryFacts]:
+        rows = self._file.cursor.execute(_MOST_HIT, (self._clock.now_us(), limit)).fetchall()
+        return [EntryFacts(*row) for row in rows]
 
     def _tend_later(self, *, is_soon: bool = False) -> None:
         if self._timer is None:
@@ -280,32 +369,30 @@ class SqliteCache:
             self._file.follow()
         except StoreUnavailable:
             self.failures += 1
-        has_more = self._tried(self._sweep, self._clock.now_us())
+        if self._stamps.is_torn:
+            self._tried(self._within, self._stamps.mend)
+        now_us = self._clock.now_us()
+        has_more = self._tried(self._within, lambda: self._drop_useless(now_us))
         self._tried(self._flush, None)
-        if has_more or self._tally:
+        if has_more or self._tally.is_dirty:
             self._tend_later(is_soon=bool(has_more))
 
-    def _sweep(self, now_us: int) -> bool:
-        """Deletes some expired and cleared entries; says whether there may be more. Each step is short."""
-        execute = self._file.cursor.execute
-        execute(_BEGIN)
-        has_more = execute(_EXPIRE, (now_us, SWEEP_ROWS)).rowcount == SWEEP_ROWS
-        clearing = execute(_FIRST_CLEARING).fetchone()
-        if clearing is not None:
-            has_more = True
-            if execute(_SWEEP, (*clearing, SWEEP_ROWS)).rowcount < SWEEP_ROWS:
-                execute(_FORGET_CLEARING, clearing)
-        execute(_COMMIT)
-        return has_more
+    def _within(self, work: Callable[[], T]) -> T:
+        """Work that no other writer is beside."""
+        self._file.cursor.execute(_BEGIN)
+        result = work()
+        self._file.cursor.execute(_COMMIT)
+        return result
 
     def _flush(self, _: None) -> None:
         tally = self._tally
-        if not tally:
+        if not tally.is_dirty:
             return
-        execute = self._file.cursor.execute
-        execute(_BEGIN)
-        for digest, hit in tally.hits.items():
-            execute(_COUNT_HIT, (hit.count, hit.last_used_us, digest))
-        execute(_COUNT, (tally.hits_total, tally.misses))
-        execute(_COMMIT)
+        cursor = self._file.cursor
+        cursor.execute(_BEGIN)
+        rows = [(hit.count, hit.last_used_us, serial) for serial, hit in tally.hits.items()]
+        cursor.executemany(_COUNT_HITS, rows)
+        cursor.execute(_COUNT, (tally.hits_total, tally.misses))
+        cursor.execute(_COMMIT)
         self._tally = Tally()
+        self._flush_at = TALLY_MAX

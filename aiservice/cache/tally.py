@@ -12,29 +12,29 @@ class HitCount:
 
 
 class Tally:
-    """Counts of each entry and of all together; its length is the number of look-ups."""
+    """Counts of each entry, by its serial, and of all together. `misses` sinks below 0 where one became a hit."""
 
     __slots__ = ("hits", "hits_total", "misses")
 
     def __init__(self) -> None:
-        self.hits: dict[str, HitCount] = {}
+        self.hits: dict[int, HitCount] = {}
         self.hits_total = 0
         self.misses = 0
 
-    def __len__(self) -> int:
-        return self.hits_total + self.misses
+    @property
+    def is_dirty(self) -> bool:
+        """Whether there is anything to write."""
+        return self.hits_total != 0 or self.misses != 0
 
-    def hit(self, digest: str, now_us: int) -> int:
-        """Counts a hit; says how many of this entry are not yet written."""
-        self.hits_total += 1
-        hit = self.hits.get(digest)
+    def hit(self, serial: int | None, now_us: int, *, count: int = 1) -> int:
+        """Counts hits of an entry, or of one that is gone; says how many of it are not yet written."""
+        self.hits_total += count
+        if serial is None:
+            return count
+        hit = self.hits.get(serial)
         if hit is None:
-            self.hits[digest] = HitCount(1, now_us)
-            return 1
-        hit.count += 1
+            self.hits[serial] = HitCount(count, now_us)
+            return count
+        hit.count += count
         hit.last_used_us = now_us
         return hit.count
-
-    def forget(self, digest: str) -> None:
-        """Its entry was replaced: the new one has no hits. What all have together stays."""
-        self.hits.pop(digest, None)

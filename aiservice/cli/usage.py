@@ -1,4 +1,4 @@
-"""`aiservice usage`: what was used, from the ledger."""
+"""`aiservice usage`: what was used, from the ledger; and `aiservice usage reconcile`."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ import click
 from rich.table import Table
 
 from aiservice.app import open_usage, prepare
+from aiservice.cli import reconcile
 from aiservice.cli.tables import plain_table, show
 from aiservice.core.clock import SystemClock
 from aiservice.core.settings import Settings, load
@@ -17,15 +18,24 @@ from aiservice.usage.model import GroupBy
 DAY_US = 86_400_000_000
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--by", type=click.Choice(["day", "model", "endpoint", "key"]), default="day", show_default=True)
 @click.option("--tenant", metavar="TENANT", default=LOCAL_TENANT, show_default=True)
 @click.option("--days", type=click.IntRange(1, 3_650), default=30, show_default=True, help="How far back.")
-def command(by: GroupBy, tenant: str, days: int) -> None:
+@click.pass_context
+def command(context: click.Context, by: GroupBy, tenant: str, *, days: int) -> None:
     """Show what a tenant has used, and the totals of all tenants.
 
     A running service writes its latest requests within a second; they are not lost, only not here yet.
     """
+    if context.invoked_subcommand is None:
+        _show(by, tenant, days=days)
+
+
+command.add_command(reconcile.command, "reconcile")
+
+
+def _show(by: GroupBy, tenant: str, *, days: int) -> None:
     settings = load()
     prepare(settings)
     groups, totals = asyncio.run(_read(settings, by, tenant, days=days))

@@ -6,7 +6,9 @@ AIServiceError                      code                      status
 │   ├── BodyTooLarge                request.body_too_large    413
 │   ├── MediaTypeWrong              request.media_type        415
 │   ├── MethodWrong                 request.method            405
-│   └── KeysConflict                request.keys_conflict     400
+│   ├── KeysConflict                request.keys_conflict     400
+│   └── IdempotencyMismatch         request.idempotency_mismatch 422
+├── IdempotencyBusy                 request.idempotency_busy  409
 ├── RouteUnknown                    request.route_unknown     404
 ├── KeyRefused                      keys.refused              401
 ├── NotAllowed                      keys.not_allowed          403
@@ -107,6 +109,24 @@ class KeysConflict(InvalidRequest):
 
     code = "request.keys_conflict"
     title = "Several key headers carry different keys; send one."
+
+
+class IdempotencyMismatch(InvalidRequest):
+    """The Idempotency-Key was sent before with another request; take a new one for each request."""
+
+    code = "request.idempotency_mismatch"
+    status = 422
+    title = "This Idempotency-Key was sent with another request; take a new one for each request."
+
+
+class IdempotencyBusy(AIServiceError):
+    """The request with this Idempotency-Key is still running; its answer can be had when it has ended."""
+
+    code = "request.idempotency_busy"
+    status = 409
+    type = "conflict_error"
+    title = "The request with this Idempotency-Key is still running; ask again later."
+    is_retryable = True
 
 
 class RouteUnknown(AIServiceError):

@@ -150,6 +150,11 @@ class CacheSettings(_Group):
     entry_bytes_max: int = _setting(
         "CACHE_ENTRY_BYTES_MAX", 1_048_576, "Largest answer that is kept, bytes.", ge=1_024, le=104_857_600
     )
+    is_encrypted: bool = _setting(
+        "CACHE_ENCRYPTION",
+        False,
+        "`true`: kept answers are encrypted (AES-256-GCM, a key per tenant). What was kept the other way is a miss.",
+    )
 
 
 class UsageSettings(_Group):

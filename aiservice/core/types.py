@@ -55,6 +55,10 @@ class Chunk:
     finish_reason: FinishReason | None = None
     tokens: Tokens | None = None
 
+    @property
+    def is_last(self) -> bool:
+        return self.finish_reason is not None and self.tokens is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Completion:
@@ -65,6 +69,10 @@ class Completion:
     text: str
     finish_reason: FinishReason
     tokens: Tokens
+
+    def chunk(self) -> Chunk:
+        """The whole answer as one piece."""
+        return Chunk(self.text, self.finish_reason, self.tokens)
 
 
 @dataclass(frozen=True, slots=True)

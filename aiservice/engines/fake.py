@@ -71,7 +71,7 @@ SCRIPTS: Mapping[str, Script] = {
     "fail-mid": (Say("one two "), Fail(EngineError, _MIDWAY)),
     "cut": (Say("one two "), Cut()),
 }
-LISTED = ("echo", "words-10", "words-100", "words-1000", "slow-50", *SCRIPTS)
+LISTED = ("echo", "words-10", "words-100", "words-1000", "slow-20", "slow-50", *SCRIPTS)
 
 
 class FakeEngine:

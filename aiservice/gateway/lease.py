@@ -1,37 +1,39 @@
-"""Keeps a long request's concurrency slots while it runs."""
+"""Signs of life of a long request, for what it holds lapses without them: concurrency slots, the lease of a flight."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from types import TracebackType
 
 from aiservice.core.errors import StoreUnavailable
-from aiservice.limits import RENEW_EVERY_S, Limits, Take
 
 
-class Renewal:
-    """Renews the take's slots every 10 s, for they lapse after 30; costs nothing where it has none."""
+class Heartbeat:
+    """Calls `beat` every `every_s` seconds while the block runs; a block that ends before that costs one timer."""
 
-    __slots__ = ("_limits", "_take", "_task")
+    __slots__ = ("_beat", "_every_s", "_task", "_timer")
 
-    def __init__(self, limits: Limits, take: Take) -> None:
-        self._limits = limits
-        self._take = take
+    def __init__(self, beat: Callable[[], Awaitable[object]], *, every_s: float) -> None:
+        self._beat = beat
+        self._every_s = every_s
         self._task: asyncio.Task[None] | None = None
 
     def __enter__(self) -> None:
-        if self._take.slots:
-            self._task = asyncio.create_task(self._renew())
+        self._timer = asyncio.get_running_loop().call_later(self._every_s, self._start)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
 
-    async def _renew(self) -> None:
+    def _start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
         while True:
-            await asyncio.sleep(RENEW_EVERY_S)
-            try:
-                await self._limits.renew(self._take)
-            except StoreUnavailable:
-                # The slots live two more renewals; the next may find the store again.
-                continue
+            # What is held lives for some beats more: the next may find the store again.
+            with suppress(StoreUnavailable):
+                await self._beat()
+            await asyncio.sleep(self._every_s)

@@ -4,7 +4,10 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
+
 from aiservice.cache import CacheKey
+from aiservice.core.errors import EngineError
 from aiservice.core.types import Chunk, Completion, FinishReason, Generation, Tokens
 from aiservice.engines import Route
 from aiservice.keys import Caller
@@ -13,8 +16,7 @@ from aiservice.limits import Decision, Take
 CacheState = Literal["HIT", "MISS", "BYPASS"]
 
 
-@dataclass(frozen=True, slots=True)
-class Visit:
+class Visit(msgspec.Struct, frozen=True):
     """One request of a known caller at one door.
 
     `id` is its UUIDv7; `created_at_us` the wall time and `started_s` the monotonic time of its arrival.
@@ -27,8 +29,7 @@ class Visit:
     started_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What the corridor gives back once the first chunk is there.
 
     `rest` yields the chunks after `first` and must be closed by whoever holds the answer, also when `first` was all.
@@ -44,14 +45,14 @@ class Answer:
     age_s: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Errand:
-    """A visit on its way to an engine: where it goes, what was taken for it, and the key its answer is kept under."""
+class Errand(msgspec.Struct, frozen=True):
+    """A visit that no entry answers: where it goes, what was taken for it, and the key its answer is kept under."""
 
     visit: Visit
     generation: Generation
     route: Route
     take: Take
+    decision: Decision
     cache_key: CacheKey | None
     prompt_estimate: int
 
@@ -86,6 +87,11 @@ class Transcript:
     @property
     def is_complete(self) -> bool:
         return self.finish_reason is not None and self.tokens is not None
+
+    def ensure_complete(self) -> None:
+        """Raises `EngineError` when the engine's chunks ended before the answer did."""
+        if not self.is_complete:
+            raise EngineError("The engine's answer was cut off.")
 
     def completion(self, model: str, engine: str) -> Completion:
         """The whole answer; only once it is complete."""

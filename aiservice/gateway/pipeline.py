@@ -1,18 +1,20 @@
 """The corridor: admit -> look up -> dispatch -> record. Every door's every request walks through here."""
 
+import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing, nullcontext
 
 from aiservice.cache import CacheKey, CachePolicy, Entry, ResponseCache
-from aiservice.core.errors import AIServiceError, EngineError, KeyRefused, NotAllowed, NotCached, SpoolFull
+from aiservice.core.errors import AIServiceError, EngineTimeout, KeyRefused, NotAllowed, NotCached
 from aiservice.core.types import Chunk, Deadline, Generation
 from aiservice.engines import Registry, Route
-from aiservice.gateway.lease import Renewal
+from aiservice.gateway.flights import Flight, Flights
+from aiservice.gateway.lease import Heartbeat
 from aiservice.gateway.model import Answer, CacheState, Errand, Transcript, Visit
 from aiservice.gateway.pricing import prompt_estimate
-from aiservice.gateway.recorder import Recorder
+from aiservice.gateway.recorder import Making, Reading, Recorder
 from aiservice.keys import Caller, Keys
-from aiservice.limits import Decision, Limits, Take
+from aiservice.limits import RENEW_EVERY_S, Decision, Limits, Take
 
 
 class Corridor:
@@ -34,6 +36,7 @@ class Corridor:
         self._registry = registry
         self._recorder = recorder
         self._deadline = deadline
+        self._flights = Flights(cache)
 
     async def answer(self, visit: Visit, generation: Generation, policy: CachePolicy) -> Answer:
         """The whole life of a request; returns when the first chunk is there.
@@ -48,24 +51,27 @@ class Corridor:
             if entry is None and policy.only_if_cached:
                 await self._limits.settle(take, tokens=0)
                 raise NotCached
-        except AIServiceError as error:
+        except (AIServiceError, asyncio.CancelledError) as error:
             self.refuse(visit, error, model=generation.model)
             raise
         if entry is not None:
-            await self._limits.settle(take, tokens=0)
-            return self._replay(visit, entry, decision)
-        rest = self._dispatch(Errand(visit, generation, route, take, key if policy.may_write else None, estimate))
-        first = await anext(rest)
-        state: CacheState = "BYPASS" if key is None else "MISS"
-        return Answer(route.model.name, route.model.engine, state, decision, first, rest)
+            return await self._replay(visit, entry, take=take, decision=decision)
+        errand = Errand(visit, generation, route, take, decision, key if policy.may_write else None, estimate)
+        if key is not None and policy.may_read and policy.may_write:
+            return await self._share(errand, key, policy)
+        return await self._begun(errand, self._make(errand, None), "BYPASS" if key is None else "MISS")
 
-    def refuse(self, visit: Visit, error: AIServiceError, *, model: str | None = None) -> None:
-        """Records that a known caller was refused before any engine worked on the request."""
+    def refuse(self, visit: Visit, error: AIServiceError | asyncio.CancelledError, *, model: str | None = None) -> None:
+        """Records that a known caller was refused, or left, before any engine worked on the request."""
         self._recorder.refused(visit, error, model=model)
 
     async def standing(self, caller: Caller) -> Decision:
         """How the caller's limits stand; takes nothing."""
         return await self._limits.peek(caller)
+
+    async def aclose(self) -> None:
+        """Ends the answers that are still being made, and records them."""
+        await self._flights.aclose()
 
     def _route(self, visit: Visit, generation: Generation) -> Route:
         route = self._registry.resolve(generation.model)
@@ -75,7 +81,7 @@ class Corridor:
         return route
 
     async def _admit(self, visit: Visit, tokens: int) -> tuple[Take, Decision]:
-        take = self._limits.take_for(visit.id, visit.caller, tokens_estimate=tokens)
+        take = await self._limits.take_for(visit.id, visit.caller, tokens_estimate=tokens)
         return take, await self._limits.take(take)
 
     async def _look_up(
@@ -88,53 +94,89 @@ class Corridor:
         model = route.model
         tenant_id = visit.caller.tenant_id
         key = self._cache.key(generation, tenant_id=tenant_id, model=model.name, model_digest=model.digest)
-        entry = await self._cache.look_up(key, policy)
-        self._recorder.looked_up("MISS" if entry is None else "HIT")
-        return key, entry
+        return key, await self._cache.look_up(key, policy)
 
-    def _replay(self, visit: Visit, entry: Entry, decision: Decision) -> Answer:
+    async def _replay(self, visit: Visit, entry: Entry, *, take: Take, decision: Decision) -> Answer:
         kept = entry.completion
-        self._recorder.replayed(visit, kept.model, kept.tokens)
+        self._recorder.looked_up("HIT")
+        await self._recorder.replayed(visit, take, model=kept.model, saved=kept.tokens)
         age_s = max(0, (visit.created_at_us - entry.created_at_us) // 1_000_000)
-        first = Chunk(kept.text, kept.finish_reason, kept.tokens)
-        return Answer(kept.model, kept.engine, "HIT", decision, first, _nothing(), age_s)
+        return Answer(kept.model, kept.engine, "HIT", decision, kept.chunk(), _nothing(), age_s)
 
-    async def _dispatch(self, errand: Errand) -> AsyncGenerator[Chunk]:
-        """The engine's chunks. The row is written before the last one is handed out, or when it fails or is left."""
-        transcript = await self._start(errand)
+    async def _share(self, errand: Errand, key: CacheKey, policy: CachePolicy) -> Answer:
+        """Of equal requests that run at once one calls the engine, and the others get its answer."""
+        async with Reading(self._recorder, errand, None):
+            boarded = await self._board(errand, key, policy)
+        if isinstance(boarded, Entry):
+            return await self._replay(errand.visit, boarded, take=errand.take, decision=errand.decision)
+        if boarded.lease_id != errand.visit.id:
+            return await self._begun(errand, self._read(errand, boarded), "HIT")
+        self._flights.depart(boarded, self._make(errand, boarded))
+        return await self._begun(errand, self._read(errand, boarded), "MISS")
+
+    async def _board(self, errand: Errand, key: CacheKey, policy: CachePolicy) -> Flight | Entry:
         try:
+            async with asyncio.timeout(self._deadline.total_s):
+                return await self._flights.board(key, errand.visit.id, policy)
+        except TimeoutError:
+            raise EngineTimeout("The answer to an equal request, which this one waited for, did not come.") from None
+
+    async def _begun(self, errand: Errand, chunks: AsyncGenerator[Chunk], state: CacheState) -> Answer:
+        """The answer once its first chunk is there."""
+        first = await anext(chunks)
+        if state != "BYPASS":
+            self._recorder.looked_up(state)
+        model = errand.route.model
+        return Answer(model.name, model.engine, state, errand.decision, first, chunks, 0 if state == "HIT" else None)
+
+    async def _read(self, errand: Errand, flight: Flight) -> AsyncGenerator[Chunk]:
+        """The flight's chunks, for the one who leads it and for those who follow. A revoked key ends its streams."""
+        try:
+            async with Reading(self._recorder, errand, flight) as reading:
+                position = 0
+                while True:
+                    chunk = await flight.chunk(position)
+                    position += 1
+                    if chunk.tokens is not None and chunk.is_last:
+                        await reading.whole(chunk.tokens)
+                    else:
+                        self._refuse_revoked(errand.visit)
+                    yield chunk
+                    if chunk.is_last:
+                        return
+        finally:
+            self._flights.leave(flight)
+
+    async def _make(self, errand: Errand, flight: Flight | None) -> AsyncGenerator[Chunk]:
+        """The engine's chunks. The row is written before the last one is handed out, or when it fails or is left."""
+        async with Making(self._recorder, errand, flight) as transcript:
             chunks = errand.route.engine.generate(errand.route.model.name, errand.generation, self._deadline)
-            with Renewal(self._limits, errand.take):
-                async with aclosing(chunks):
+            async with aclosing(chunks):
+                with self._holding(errand.take):
                     async for chunk in chunks:
                         if transcript.is_empty and errand.generation.stream:
                             self._recorder.first_chunk(errand, transcript)
                         transcript.add(chunk)
                         if transcript.is_complete:
-                            await self._recorder.completed(errand, transcript)
+                            await self._recorder.completed(errand, transcript, flight)
                         else:
-                            self._watch(errand, transcript)
+                            self._watch(errand, transcript, flight)
                         yield chunk
-            if not transcript.is_complete:
-                raise EngineError("The engine's answer was cut off.")
-        except BaseException as error:
-            # However it ends, also when the client leaves: the request has its row.
-            if not transcript.is_complete:
-                await self._recorder.failed(errand, transcript, error)
-            raise
+            transcript.ensure_complete()
 
-    async def _start(self, errand: Errand) -> Transcript:
-        try:
-            return self._recorder.started(errand)
-        except SpoolFull:
-            await self._limits.refund(errand.take)
-            raise
+    def _holding(self, take: Take) -> AbstractContextManager[None]:
+        """Keeps the slots of a long request, which lapse after 30 s."""
+        return Heartbeat(lambda: self._limits.renew(take), every_s=RENEW_EVERY_S) if take.slots else nullcontext()
 
-    def _watch(self, errand: Errand, transcript: Transcript) -> None:
-        """Between two chunks: a revoked key ends its streams, and the spool hears how far the answer got."""
-        if self._keys.is_revoked(errand.visit.caller):
-            raise KeyRefused
+    def _watch(self, errand: Errand, transcript: Transcript, flight: Flight | None) -> None:
+        """Between two chunks: the spool hears how far the answer got."""
+        if flight is None:
+            self._refuse_revoked(errand.visit)
         self._recorder.progressed(errand, transcript)
+
+    def _refuse_revoked(self, visit: Visit) -> None:
+        if self._keys.is_revoked(visit.caller):
+            raise KeyRefused
 
 
 async def _nothing() -> AsyncGenerator[Chunk]:

@@ -1,4 +1,4 @@
-"""Rate limits: requests, tokens and requests at once, per key (per user and tenant where such limits are set).
+"""Rate limits: requests, tokens and requests at once, per key, and per user and tenant where an operator set rules.
 
 Promises: in any time T no more than burst + rate x T is admitted, by all workers together and to the token; all
 costs of a request are taken in one step or none; a refund or settlement counts once; a client that waits as long
@@ -6,31 +6,42 @@ as Retry-After says is let in if it is alone. A worker killed in mid-request cos
 taken, and its slots are free after 30 s.
 
 Flow: `Limits.take_for` makes the take, `Limits.take` asks the limiter and raises `TakeRefused` (429), and at the end
-`Limits.refund` or `Limits.settle` closes it; `Limits.headers` words the answer's headers.
+`Limits.refund` or `Limits.settle` closes it; `Limits.headers` words the answer's headers. A rule that `Limits.set_rule`
+replaces holds in all workers within two seconds.
 When the limiter's store cannot be used every call raises `StoreUnavailable` (503), and nothing is admitted unlimited;
-a file that cannot be read is made anew, at the price of at most one more burst.
+a file that cannot be read is made anew, at the price of at most one more burst. When the rules' store is away, subjects
+that are known go on under the rules last read, and others are refused (503).
 """
 
 from aiservice.limits.model import (
     RENEW_EVERY_S,
+    Allowance,
     Bucket,
     Cost,
     Decision,
+    Kind,
+    Owner,
+    Rule,
     Slots,
     Standing,
     Subject,
     Take,
 )
-from aiservice.limits.port import Limiter
+from aiservice.limits.port import Limiter, RuleStore
 from aiservice.limits.service import Limits, TakeRefused
 
 __all__ = [
     "RENEW_EVERY_S",
+    "Allowance",
     "Bucket",
     "Cost",
     "Decision",
+    "Kind",
     "Limiter",
     "Limits",
+    "Owner",
+    "Rule",
+    "RuleStore",
     "Slots",
     "Standing",
     "Subject",

@@ -26,10 +26,14 @@ def full(bucket: Bucket, now_us: int) -> State:
 
 
 def restated(bucket: Bucket, level: int, token_units: int) -> int:
-    """A level that was stored when a token had another number of units (the period was changed), in whole tokens."""
-    if token_units == bucket.token_units:
-        return level
-    return level // token_units * bucket.token_units
+    """A level as it was stored when the bucket may have been another one.
+
+    If a token had another number of units then (the period was changed), it counts in whole tokens. A debt is never
+    deeper than this bucket's is exact.
+    """
+    if token_units != bucket.token_units:
+        level = level // token_units * bucket.token_units
+    return max(level, bucket.floor_units)
 
 
 def refilled(bucket: Bucket, level: int, stamp_us: int, *, now_us: int) -> State:

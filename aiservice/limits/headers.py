@@ -4,6 +4,8 @@
 as a duration) and the IETF draft's `ratelimit` and `ratelimit-policy`. Of several limits of a kind the tightest speaks.
 """
 
+from collections.abc import Sequence
+
 from aiservice.limits.model import NEVER_S, Decision, Standing
 
 Header = tuple[bytes, bytes]
@@ -13,14 +15,22 @@ def of(decision: Decision) -> list[Header]:
     """The headers, names in lower case; empty for a decision over no bucket."""
     if len(decision.standings) == 1 and decision.is_allowed:
         return _requests(decision.standings[0])
-    requests = _tightest(decision, "requests:")
-    tokens = _tightest(decision, "tokens:")
-    headers = [] if requests is None else _requests(requests)
-    if tokens is not None:
-        headers += _tokens(tokens)
+    requests = _of_kind(decision, "requests:")
+    tokens = _of_kind(decision, "tokens:")
+    headers = _requests(tightest(requests)) if requests else []
+    if tokens:
+        headers += _tokens(tightest(tokens))
     if not decision.is_allowed and decision.retry_after_s < NEVER_S:
         headers.append((b"retry-after", b"%d" % decision.retry_after_s))
     return headers
+
+
+def tightest(standings: Sequence[Standing]) -> Standing:
+    """The one of a kind with the least left, and of those the one that is longest from full; at least one is needed.
+
+    It follows from the state alone, so that who asks later hears of the same one as who was refused.
+    """
+    return min(standings, key=lambda standing: (standing.remaining, -standing.reset_after_s))
 
 
 def duration(seconds: int) -> str:
@@ -32,9 +42,8 @@ def duration(seconds: int) -> str:
     return f"{hours}h{minutes}m{seconds}s" if hours else f"{minutes}m{seconds}s"
 
 
-def _tightest(decision: Decision, kind: str) -> Standing | None:
-    own = [standing for standing in decision.standings if standing.bucket_id.startswith(kind)]
-    return min(own, key=lambda standing: (-standing.retry_after_s, standing.remaining), default=None)
+def _of_kind(decision: Decision, kind: str) -> list[Standing]:
+    return [standing for standing in decision.standings if standing.bucket_id.startswith(kind)]
 
 
 def _requests(standing: Standing) -> list[Header]:

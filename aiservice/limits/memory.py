@@ -1,7 +1,8 @@
-"""The limiter of one process: the twin that tests run on, and what the other backends must agree with."""
+"""Limiter and rules of one process: the twins that tests run on, and what the other backends must agree with."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from aiservice.core.clock import Clock
@@ -15,6 +16,7 @@ from aiservice.limits.model import (
     PRUNE_ROWS,
     Bucket,
     Decision,
+    Rule,
     Slots,
     Standing,
     Take,
@@ -74,6 +76,10 @@ class MemoryLimiter:
         now_us = self._clock.now_us()
         return [arithmetic.standing(bucket, self._state(bucket, now_us), now_us) for bucket in buckets]
 
+    async def held(self, slots: Sequence[Slots]) -> Sequence[int]:
+        now_us = self._clock.now_us()
+        return [sum(end_us > now_us for end_us in self._leases.get(one.key, {}).values()) for one in slots]
+
     async def aclose(self) -> None:
         """Holds nothing open."""
 
@@ -127,3 +133,31 @@ class MemoryLimiter:
                 del self._rows[key]
         self._closed = {id: expires_us for id, expires_us in self._closed.items() if expires_us >= now_us}
         self._leases = {key: held for key, held in self._leases.items() if any(end > now_us for end in held.values())}
+
+
+class MemoryRuleStore:
+    """Rules in a dictionary, by tenant and user ('' is the tenant itself). Never unavailable."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._rules: dict[tuple[str, str], Rule] = {}
+
+    async def put(self, rule: Rule) -> Rule:
+        stored = replace(rule, changed_at_us=max(self._clock.now_us(), await self.newest_us() + 1))
+        self._rules[rule.tenant_id, rule.user_id or ""] = stored
+        return stored
+
+    async def find(self, tenant_id: str, user_id: str | None) -> Sequence[Rule]:
+        keys = [(tenant_id, user_id)] if user_id else []
+        return [self._rules[key] for key in [*keys, (tenant_id, "")] if key in self._rules]
+
+    async def page(self, *, tenant_id: str | None, after: tuple[str, str | None] | None, limit: int) -> Sequence[Rule]:
+        start = ("", "") if after is None else (after[0], after[1] or "")
+        keys = sorted(key for key in self._rules if key > start and tenant_id in (None, key[0]))
+        return [self._rules[key] for key in keys[:limit]]
+
+    async def newest_us(self) -> int:
+        return max((rule.changed_at_us for rule in self._rules.values()), default=0)
+
+    async def changed_after(self, since_us: int) -> Sequence[Rule]:
+        return [rule for rule in self._rules.values() if rule.changed_at_us > since_us]

@@ -1,7 +1,12 @@
 """Buckets, what is taken from them, and what the limiter says."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
+
+import msgspec
+
+Owner = Literal["key", "user", "tenant"]
+Kind = Literal["requests", "tokens", "concurrency"]
 
 # Levels are exact in a double too, so that a script in a store may do the same arithmetic.
 SPAN_MAX = 9_000_000_000_000_000
@@ -93,8 +98,7 @@ class Slots:
         object.__setattr__(self, "key", scoped_key(self.tenant_id, self.id))
 
 
-@dataclass(frozen=True, slots=True)
-class Take:
+class Take(msgspec.Struct, frozen=True, gc=False):
     """All that one request needs, taken in one step or not at all. Names no bucket and no slots twice.
 
     `request_id` makes a refund or settlement count once, so it is of our own making, never one that a client chose.
@@ -105,8 +109,7 @@ class Take:
     slots: tuple[Slots, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True, gc=False):
     """One bucket as it stands. `reset_at_s`: epoch seconds when it is full again, rounded up.
 
     `retry_after_s`: seconds, at least 1, until the cost that was asked fits; 0 when it fitted, `NEVER_S` when it
@@ -122,8 +125,7 @@ class Standing:
     window_s: int = 3_600
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """The limiter's answer: `standings` in the order of the costs; `refused_by` is the bucket or slot that said no.
 
     In a refusal nothing was taken, `retry_after_s` is the longest wait of all, and `NEVER_S` means that no wait helps.
@@ -135,6 +137,36 @@ class Decision:
     retry_after_s: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What an operator allows a tenant, or one of its users, however many keys it has; None is no limit of that kind.
+
+    `user_id` is None in the tenant's own rule. `changed_at_us` is the store's.
+    """
+
+    tenant_id: str
+    user_id: str | None = None
+    requests_per_hour: int | None = None
+    tokens_per_hour: int | None = None
+    concurrency: int | None = None
+    changed_at_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """One limit of a caller as it stands. More requests at once than `max` are running where `max` was lowered.
+
+    `reset_at_s`: epoch seconds when all of it is there again; None for requests at once, which end when they end.
+    """
+
+    limit: Kind
+    of: Owner
+    max: int
+    used: int
+    remaining: int
+    reset_at_s: int | None
+
+
 class Subject(Protocol):
     """The facts of a caller that decide its limits; None means the tier's or, for the last two, no limit."""
 
@@ -143,6 +175,9 @@ class Subject(Protocol):
 
     @property
     def tenant_id(self) -> str: ...
+
+    @property
+    def user_id(self) -> str | None: ...
 
     @property
     def tier(self) -> str: ...

@@ -1,9 +1,9 @@
-"""What a limiter does. Amounts are whole numbers; time is the store's own or the clock handed to it."""
+"""What a limiter does, and what a store of rules. Amounts are whole numbers; time is the store's or a clock's."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
-from aiservice.limits.model import Bucket, Decision, Standing, Take
+from aiservice.limits.model import Bucket, Decision, Rule, Slots, Standing, Take
 
 
 class Limiter(Protocol):
@@ -37,4 +37,38 @@ class Limiter(Protocol):
         """The buckets as they stand; takes nothing."""
         ...
 
+    async def held(self, slots: Sequence[Slots]) -> Sequence[int]:
+        """How many requests hold a slot of each now; those whose lease ran out do not count."""
+        ...
+
     async def aclose(self) -> None: ...
+
+
+class RuleStore(Protocol):
+    """The operator's rules. Every method raises `StoreUnavailable` when the store is down."""
+
+    async def put(self, rule: Rule) -> Rule:
+        """Replaces the subject's rule and gives it as stored: changed later than any that the store has shown.
+
+        What others change at the same time may be stored with an earlier time than one that was shown already.
+        """
+        ...
+
+    async def find(self, tenant_id: str, user_id: str | None) -> Sequence[Rule]:
+        """The user's rule and the tenant's own, in this order, as far as there are any."""
+        ...
+
+    async def page(self, *, tenant_id: str | None, after: tuple[str, str | None] | None, limit: int) -> Sequence[Rule]:
+        """Rules in the order of tenant and user, the tenant's own first; of every tenant when none is named.
+
+        `after` is the tenant and user of the last rule that was shown before.
+        """
+        ...
+
+    async def newest_us(self) -> int:
+        """When the last change was, 0 before the first."""
+        ...
+
+    async def changed_after(self, since_us: int) -> Sequence[Rule]:
+        """The rules that were changed later than that."""
+        ...

@@ -1,22 +1,14 @@
 """The policy of limits: which buckets a caller draws on, what its headers say, and how a refusal is worded."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 from aiservice.core.errors import FieldInvalid, LimitExceeded
 from aiservice.core.settings import LimitSettings
 from aiservice.limits import headers
-from aiservice.limits.model import NEVER_S, SPAN_MAX, Bucket, Cost, Decision, Slots, Standing, Subject, Take
-from aiservice.limits.port import Limiter
-
-HOUR_S = 3_600
-PLANS_MAX = 50_000
-# The largest limit per hour whose bucket is exact; what is above it is as good as no limit.
-LIMIT_MAX = SPAN_MAX // 2 // HOUR_S
-# Strict: what may be spent at once is this part of the limit, and what flows back is the rest of it. A whole
-# request's tokens have to fit into the burst, so theirs is larger.
-STRICT_REQUESTS_PART = 10
-STRICT_TOKENS_PART = 2
+from aiservice.limits.model import NEVER_S, Allowance, Decision, Kind, Owner, Rule, Slots, Standing, Subject, Take
+from aiservice.limits.port import Limiter, RuleStore
+from aiservice.limits.rules import PLANS_MAX, Rules
 
 OWNERS: Mapping[str, str] = {"key": "this key", "user": "this user", "tenant": "this tenant"}
 
@@ -25,45 +17,41 @@ class TakeRefused(LimitExceeded):
     """A limit is used up; `decision` has what the headers of the 429 say."""
 
     def __init__(self, decision: Decision) -> None:
-        super().__init__(_sentence(decision), retry_after_s=decision.retry_after_s)
+        retry_after_s = decision.retry_after_s if decision.retry_after_s < NEVER_S else None
+        super().__init__(_sentence(decision), retry_after_s=retry_after_s)
         self.decision = decision
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What a subject's requests take, made once for as long as its facts stay the same."""
-
-    subject: Subject
-    costs: tuple[Cost, ...]
-    tokens: Bucket | None
-    slots: tuple[Slots, ...]
-
-
 class Limits:
-    """Turns a caller's facts into takes and the limiter's decisions into headers and refusals. One per worker."""
+    """Turns a caller's facts into takes and the limiter's decisions into headers and refusals. One per worker.
 
-    def __init__(self, settings: LimitSettings, limiter: Limiter, *, plans_max: int = PLANS_MAX) -> None:
+    `watch` must run beside it: it hears of the rules that other workers change. What needs a subject's rules raises
+    `StoreUnavailable` when they are not known and cannot be read: nobody is unlimited by accident.
+    """
+
+    def __init__(
+        self, settings: LimitSettings, limiter: Limiter, rules: RuleStore, *, plans_max: int = PLANS_MAX
+    ) -> None:
         """`plans_max` bounds the subjects whose buckets are remembered; a forgotten one is made anew when it comes."""
-        self._settings = settings
         self._limiter = limiter
-        self._plans_max = plans_max
-        self._plans: dict[str, _Plan] = {}
+        self._rules = Rules(settings, rules, plans_max=plans_max)
+        self.watch = self._rules.watch
 
-    def take_for(self, request_id: str, subject: Subject, *, tokens_estimate: int = 0) -> Take:
+    async def take_for(self, request_id: str, subject: Subject, *, tokens_estimate: int = 0) -> Take:
         """All that a request of this caller needs: one request, its estimated tokens, a slot.
 
         Raises `FieldInvalid` when the estimate is above all the tokens that the caller may ever have at once.
         """
-        plan = self._plan(subject)
-        if plan.tokens is None:
-            return Take(request_id, plan.costs, plan.slots)
-        if tokens_estimate > plan.tokens.burst:
-            raise FieldInvalid(
-                f"This request may come to {tokens_estimate} tokens and the token limit of this key is "
-                f"{plan.tokens.burst}; lower max_tokens or shorten the prompt.",
-                param="max_tokens",
-            )
-        return Take(request_id, (*plan.costs, Cost(plan.tokens, tokens_estimate)), plan.slots)
+        plan = self._rules.known(subject) or await self._rules.plan(subject)
+        for bucket in plan.tokens:
+            if tokens_estimate > bucket.burst:
+                _, owner, _ = bucket.id.split(":", 2)
+                raise FieldInvalid(
+                    f"This request may come to {tokens_estimate} tokens and the token limit of {OWNERS[owner]} is "
+                    f"{bucket.burst}; lower max_tokens or shorten the prompt.",
+                    param="max_tokens",
+                )
+        return plan.take(request_id, tokens=tokens_estimate)
 
     async def take(self, take: Take) -> Decision:
         """Takes it; raises `TakeRefused` (429) where a limit is used up and `StoreUnavailable` as the limiter does."""
@@ -87,16 +75,26 @@ class Limits:
         """Keeps the slots for another 30 s."""
         await self._limiter.renew(take)
 
-    async def standing(self, subject: Subject) -> Standing:
-        """The caller's request bucket as it stands, for GET /usage."""
-        (standing,) = await self._limiter.peek([self._plan(subject).costs[0].bucket])
-        return standing
-
     async def peek(self, subject: Subject) -> Decision:
         """All the caller's buckets as they stand, in the form of a decision: for the headers of an earlier refusal."""
-        plan = self._plan(subject)
-        buckets = [cost.bucket for cost in plan.costs] + ([plan.tokens] if plan.tokens else [])
-        return Decision(True, tuple(await self._limiter.peek(buckets)))
+        plan = await self._rules.plan(subject)
+        return Decision(True, tuple(await self._limiter.peek(plan.buckets)))
+
+    async def usage(self, subject: Subject) -> tuple[Standing, Sequence[Allowance]]:
+        """For GET /usage: the request bucket that speaks in the headers, and everything that the caller may have."""
+        plan = await self._rules.plan(subject)
+        standings = await self._limiter.peek(plan.buckets)
+        held = await self._limiter.held(plan.slots)
+        slots = [_of_slots(one, used) for one, used in zip(plan.slots, held, strict=True)]
+        return headers.tightest(standings[: len(plan.requests)]), [*map(_of_bucket, standings), *slots]
+
+    async def set_rule(self, rule: Rule) -> Rule:
+        """Replaces what a tenant or user may have, whatever its keys are; in every worker within two seconds."""
+        return await self._rules.put(rule)
+
+    async def rules(self, *, tenant_id: str | None, after: tuple[str, str | None] | None, limit: int) -> Sequence[Rule]:
+        """The rules in the order of tenant and user; `after` is the last one's tenant and user."""
+        return await self._rules.page(tenant_id=tenant_id, after=after, limit=limit)
 
     def headers(self, decision: Decision) -> list[tuple[bytes, bytes]]:
         """The rate limit headers of an answer, refused or not."""
@@ -105,43 +103,18 @@ class Limits:
     async def aclose(self) -> None:
         await self._limiter.aclose()
 
-    def _plan(self, subject: Subject) -> _Plan:
-        plan = self._plans.get(subject.logical_id)
-        if plan is not None and (plan.subject is subject or plan.subject == subject):
-            return plan
-        if len(self._plans) >= self._plans_max:
-            del self._plans[next(iter(self._plans))]
-        plan = self._plans[subject.logical_id] = self._new_plan(subject)
-        return plan
 
-    def _new_plan(self, subject: Subject) -> _Plan:
-        limit, period_s = self._requests_limit(subject)
-        requests = self._bucket(subject, "requests", limit, period_s=period_s)
-        tokens = None
-        if subject.tokens_per_hour is not None:
-            tokens = self._bucket(subject, "tokens", min(subject.tokens_per_hour, LIMIT_MAX), period_s=HOUR_S)
-        slots: tuple[Slots, ...] = ()
-        if subject.concurrency is not None:
-            slots = (Slots(f"slots:key:{subject.logical_id}", subject.tenant_id, subject.concurrency),)
-        return _Plan(subject, (Cost(requests, 1),), tokens, slots)
+def _of_bucket(standing: Standing) -> Allowance:
+    kind, owner, _ = standing.bucket_id.split(":", 2)
+    used = standing.limit - standing.remaining
+    return Allowance(
+        cast(Kind, kind), cast(Owner, owner), standing.limit, used, standing.remaining, standing.reset_at_s
+    )
 
-    def _requests_limit(self, subject: Subject) -> tuple[int, int]:
-        """The limit and the seconds that it is for."""
-        if subject.quota_requests_per_hour is not None:
-            return min(subject.quota_requests_per_hour, LIMIT_MAX), HOUR_S
-        if subject.tier == "enterprise":
-            return self._settings.rate_limit_enterprise, HOUR_S
-        if subject.tier == "pro":
-            return self._settings.rate_limit_pro, HOUR_S
-        return self._settings.default_rate_limit, self._settings.default_rate_window_s
 
-    def _bucket(self, subject: Subject, kind: str, limit: int, *, period_s: int) -> Bucket:
-        id, tenant_id = f"{kind}:key:{subject.logical_id}", subject.tenant_id
-        if not self._settings.is_strict or limit == 1:
-            return Bucket(id, tenant_id, burst=limit, rate=limit, period_s=period_s)
-        part = STRICT_TOKENS_PART if kind == "tokens" else STRICT_REQUESTS_PART
-        burst = max(1, limit // part)
-        return Bucket(id, tenant_id, burst=burst, rate=limit - burst, period_s=period_s)
+def _of_slots(slots: Slots, used: int) -> Allowance:
+    _, owner, _ = slots.id.split(":", 2)
+    return Allowance("concurrency", cast(Owner, owner), slots.limit, used, max(0, slots.limit - used), None)
 
 
 def _sentence(decision: Decision) -> str:

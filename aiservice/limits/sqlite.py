@@ -1,9 +1,12 @@
-"""The limiter that all workers of one machine share: a SQLite file, one short transaction per take."""
+"""The limiter that all workers of one machine share: a SQLite file, one short transaction for all takes of a turn."""
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from aiservice.core.clock import Clock
+from aiservice.core.errors import StoreUnavailable
 from aiservice.limits import bucket as arithmetic
 from aiservice.limits.bucket import State
 from aiservice.limits.model import (
@@ -13,6 +16,7 @@ from aiservice.limits.model import (
     PRUNE_EVERY,
     PRUNE_ROWS,
     Bucket,
+    Cost,
     Decision,
     Slots,
     Standing,
@@ -62,6 +66,7 @@ _RELEASE = "delete from leases where slots_key = ? and request_id = ?"
 _LAPSE = "delete from leases where slots_key = ? and expires_us <= ?"
 _SHORTEN = "update leases set expires_us = ? where slots_key = ? and expires_us > ?"
 _COUNT_LEASES = "select count(*) from leases where slots_key = ?"
+_COUNT_LIVE_LEASES = "select count(*) from leases where slots_key = ? and expires_us > ?"
 _PRUNE_END = "select key from buckets where key > ? order by key limit 1 offset ?"
 _PRUNE_BUCKETS = "delete from buckets where key > ? and key <= ? and full_us < ?"
 _PRUNE_LAST_BUCKETS = "delete from buckets where key > ? and full_us < ?"
@@ -73,7 +78,7 @@ _PRUNE_LEASES = "delete from leases where expires_us <= ?"
 
 
 class SqliteLimiter:
-    """Runs inline on the event loop: a take is some 20 us, a thread would cost more than it saves.
+    """Runs inline on the event loop: a transaction is some 15 us, a thread would cost more than it saves.
 
     `synchronous` is off: a crash of the machine may cost the file, and a file that cannot be read is made anew, so
     that each bucket is full once more. A file locked for longer than 50 ms is `StoreUnavailable`.
@@ -85,13 +90,26 @@ class SqliteLimiter:
         self._followed_us = clock.now_us()
         self._calls = 0
         self._pruned_to = ""
+        # Of the first take, and kept: asking for it is a system call.
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._turn: list[tuple[Take, asyncio.Future[Decision]]] = []
 
     async def take(self, take: Take) -> Decision:
-        self._tend()
-        if len(take.costs) == 1 and not take.slots:
-            return self._file.run(self._take_one, take)
-        arithmetic.ensure_distinct(take)
-        return self._file.run(self._take_all, take)
+        """Takes of one turn of the event loop share a transaction: its locks and its write cost more than they do."""
+        if len(take.costs) + len(take.slots) > 1:
+            arithmetic.ensure_distinct(take)
+        loop = self._loop = self._loop or asyncio.get_running_loop()
+        decided: asyncio.Future[Decision] = loop.create_future()
+        self._turn.append((take, decided))
+        if len(self._turn) == 1:
+            loop.call_soon(self._end_turn)
+        try:
+            return await decided
+        except asyncio.CancelledError:
+            if _is_taken(decided):
+                # In the same moment, and nobody is left to give it back.
+                await self.refund(take)
+            raise
 
     async def refund(self, take: Take) -> None:
         self._tend()
@@ -110,46 +128,81 @@ class SqliteLimiter:
     async def peek(self, buckets: Sequence[Bucket]) -> Sequence[Standing]:
         return self._file.run(self._peek, buckets)
 
+    async def held(self, slots: Sequence[Slots]) -> Sequence[int]:
+        return self._file.run(self._held, slots)
+
     async def aclose(self) -> None:
         self._file.close()
 
-    def _take_one(self, take: Take) -> Decision:
-        """The common case of `_take_all`, without its loops."""
-        (cost,) = take.costs
-        bucket = cost.bucket
-        execute = self._file.cursor.execute
-        execute(_BEGIN)
-        now_us = self._clock.now_us()
-        row = execute(_FIND, (bucket.key,)).fetchone()
-        state = _state(bucket, row, now_us)
-        wait_s = arithmetic.wait_s(bucket, state, now_us, amount=cost.amount)
-        if wait_s == 0:
-            state = State(state.level - cost.amount * bucket.token_units, state.stamp_us)
-        standing = arithmetic.standing(bucket, state, now_us, retry_after_s=wait_s)
-        if wait_s == 0 or _was_pulled_back(row, state):
-            full_us = arithmetic.full_at_us(bucket, state, now_us)
-            execute(_KEEP, (bucket.key, state.level, state.stamp_us, bucket.token_units, full_us))
-            execute(_COMMIT)
+    def _end_turn(self) -> None:
+        """Decides the takes of this turn in the order they came; who has been cancelled since takes nothing."""
+        turn, self._turn = [(take, decided) for take, decided in self._turn if not decided.done()], []
+        try:
+            self._tend(len(turn))
+            decisions = self._file.run(self._take_all, [take for take, _ in turn])
+        except StoreUnavailable as error:
+            for _, decided in turn:
+                decided.set_exception(StoreUnavailable(detail=error.detail, retry_after_s=error.retry_after_s))
         else:
-            execute(_ROLLBACK)
-        if wait_s == 0:
-            return Decision(True, (standing,))
-        return Decision(False, (standing,), bucket.id, wait_s)
+            for (_, decided), decision in zip(turn, decisions, strict=True):
+                decided.set_result(decision)
+        finally:
+            # Only after a fault of our own is there anything left: nobody waits for ever.
+            for _, decided in turn:
+                decided.cancel()
 
-    def _take_all(self, take: Take) -> Decision:
+    def _take_all(self, takes: Sequence[Take]) -> Sequence[Decision]:
+        """One after another at one moment, each on what the one before left; buckets are read and written once."""
         execute = self._file.cursor.execute
         execute(_BEGIN)
         now_us = self._clock.now_us()
-        rows = [execute(_FIND, (cost.bucket.key,)).fetchone() for cost in take.costs]
-        before = [_state(cost.bucket, row, now_us) for cost, row in zip(take.costs, rows, strict=True)]
-        decision, after = arithmetic.taken(take.costs, before, now_us, busy=self._busy(take, now_us))
-        for cost, row, state in zip(take.costs, rows, after, strict=True):
-            if decision.is_allowed or _was_pulled_back(row, state):
-                self._keep(cost.bucket, state, now_us)
-        if decision.is_allowed:
-            self._lease(take, now_us)
+        buckets: dict[str, _Open] = {}
+        decisions = [self._take(take, buckets, now_us) for take in takes]
+        for opened in buckets.values():
+            if opened.is_changed:
+                self._keep(opened.bucket, opened.state, now_us)
         execute(_COMMIT)
+        return decisions
+
+    def _take(self, take: Take, buckets: dict[str, "_Open"], now_us: int) -> Decision:
+        if len(take.costs) == 1 and not take.slots:
+            return self._take_one(take.costs[0], buckets, now_us)
+        opened = [self._opened(cost.bucket, buckets, now_us) for cost in take.costs]
+        before = [one.state for one in opened]
+        decision, after = arithmetic.taken(take.costs, before, now_us, busy=self._busy(take, now_us))
+        if decision.is_allowed:
+            for one, state in zip(opened, after, strict=True):
+                one.state, one.is_changed = state, True
+            self._lease(take, now_us)
         return decision
+
+    def _take_one(self, cost: Cost, buckets: dict[str, "_Open"], now_us: int) -> Decision:
+        """The common case, without the loops."""
+        bucket, amount = cost.bucket, cost.amount
+        opened = self._opened(bucket, buckets, now_us)
+        state = opened.state
+        wait_s = arithmetic.wait_s(bucket, state, now_us, amount=amount)
+        if wait_s:
+            return Decision(
+                False, (arithmetic.standing(bucket, state, now_us, retry_after_s=wait_s),), bucket.id, wait_s
+            )
+        opened.state = state = State(state.level - amount * bucket.token_units, state.stamp_us)
+        opened.is_changed = True
+        return Decision(True, (arithmetic.standing(bucket, state, now_us),))
+
+    def _opened(self, bucket: Bucket, buckets: dict[str, "_Open"], now_us: int) -> "_Open":
+        """The bucket as this turn has left it so far, or as it is stored."""
+        opened = buckets.get(bucket.key)
+        if opened is not None:
+            if opened.bucket is bucket or opened.bucket == bucket:
+                return opened
+            # Its limit was changed between two takes, and its level is counted in other units now.
+            if opened.is_changed:
+                self._keep(opened.bucket, opened.state, now_us)
+        row = self._file.cursor.execute(_FIND, (bucket.key,)).fetchone()
+        state = _state(bucket, row, now_us)
+        opened = buckets[bucket.key] = _Open(bucket, state, _was_pulled_back(row, state))
+        return opened
 
     def _close(self, closing: tuple[Take, Sequence[int]]) -> None:
         take, given_back = closing
@@ -180,6 +233,11 @@ class SqliteLimiter:
             for bucket in buckets
         ]
 
+    def _held(self, slots: Sequence[Slots]) -> Sequence[int]:
+        execute = self._file.cursor.execute
+        now_us = self._clock.now_us()
+        return [execute(_COUNT_LIVE_LEASES, (one.key, now_us)).fetchone()[0] for one in slots]
+
     def _keep(self, bucket: Bucket, state: State, now_us: int) -> None:
         full_us = arithmetic.full_at_us(bucket, state, now_us)
         self._file.cursor.execute(_KEEP, (bucket.key, state.level, state.stamp_us, bucket.token_units, full_us))
@@ -199,14 +257,15 @@ class SqliteLimiter:
         for slots in take.slots:
             self._file.cursor.execute(_LEASE, (slots.key, take.request_id, now_us + LEASE_US))
 
-    def _tend(self) -> None:
-        """Before a take or its closing: now and then looks after the file."""
+    def _tend(self, calls: int = 1) -> None:
+        """Before takes or a closing: now and then looks after the file."""
         now_us = self._clock.now_us()
         if not 0 <= now_us - self._followed_us < FOLLOW_EVERY_US:
             self._followed_us = now_us
             self._file.follow()
-        self._calls += 1
-        if self._calls % PRUNE_EVERY == 0:
+        self._calls += calls
+        if self._calls >= PRUNE_EVERY:
+            self._calls = 0
             self._file.run(self._prune, now_us)
 
     def _prune(self, now_us: int) -> None:
@@ -221,6 +280,19 @@ class SqliteLimiter:
         execute(_PRUNE_LEASES, (now_us,))
         execute(_COMMIT)
         self._pruned_to = "" if end is None else end[0]
+
+
+@dataclass(slots=True)
+class _Open:
+    """A bucket as the takes of this turn have left it so far."""
+
+    bucket: Bucket
+    state: State
+    is_changed: bool
+
+
+def _is_taken(decided: asyncio.Future[Decision]) -> bool:
+    return decided.done() and not decided.cancelled() and decided.exception() is None and decided.result().is_allowed
 
 
 def _state(bucket: Bucket, row: tuple[int, int, int] | None, now_us: int) -> State:

@@ -1,14 +1,14 @@
 """The metrics and their names. Import only after `share_metrics`, where processes share their values.
 
-A write to the shared files costs 2 us, and a request counts ten things: so counters are summed up in the process, and
+A write to the shared files costs 2 us, and a request counts ten things: so they are summed up in the process, and
 `flush` writes them, ten times a second. A worker killed by force takes its last tenth of a second with it; the ledger
-is what is exact. Histograms are written at once. Values that others choose do not become labels without bound: an
-endpoint must be one of those handed to the constructor, and of models and engines the first 100 are told apart; the
-rest is `other`.
+is what is exact. Values that others choose do not become labels without bound: an endpoint must be one of those handed
+to the constructor, and of models and engines the first 100 are told apart; the rest is `other`.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Literal
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from typing import Generic, Literal, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -21,7 +21,9 @@ REQUEST_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10
 FIRST_TOKEN_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 CacheResult = Literal["hit", "miss", "bypass"]
+IdempotencyResult = Literal["run", "replayed", "mismatch", "busy", "unkept"]
 Count = Callable[[float], None]
+_Metric = TypeVar("_Metric", Counter, Histogram)
 
 # The library leaves these two without types.
 _COLLECT_ALL: Callable[[CollectorRegistry], object] = MultiProcessCollector
@@ -38,8 +40,10 @@ class Metrics:
         def counter(name: str, help: str, *labels: str) -> Summed:
             return Summed(Counter(f"aiservice_{name}", help, labels, registry=registry))
 
-        def histogram(name: str, help: str, label: str, *, buckets: tuple[float, ...]) -> Children:
-            return Children(Histogram(f"aiservice_{name}", help, [label], registry=registry, buckets=buckets))
+        def histogram(name: str, help: str, label: str, *, buckets: tuple[float, ...]) -> SummedHistogram:
+            return SummedHistogram(
+                Histogram(f"aiservice_{name}", help, [label], registry=registry, buckets=buckets), buckets
+            )
 
         self._requests = counter("requests_total", "Requests by endpoint and status.", "endpoint", "status")
         self._request_seconds = histogram(
@@ -49,18 +53,22 @@ class Metrics:
         self._cache_lookups = counter("cache_lookups_total", "Cache look-ups by result.", "result")
         self._limit_refusals = counter("limit_refusals_total", "Requests over a limit, by tier.", "tier")
         self._engine_errors = counter("engine_errors_total", "Failed engine calls by code.", "engine", "code")
-        self._counters = (
-            self._requests,
-            self._tokens,
-            self._cache_lookups,
-            self._limit_refusals,
-            self._engine_errors,
-        )
+        self._idempotency = counter("idempotency_total", "Requests with an Idempotency-Key by result.", "result")
         self._first_token_seconds = histogram(
             "engine_first_token_seconds",
             "Time from the engine's call to its first token.",
             "engine",
             buckets=FIRST_TOKEN_BUCKETS_S,
+        )
+        self._summed: tuple[Summed | SummedHistogram, ...] = (
+            self._requests,
+            self._request_seconds,
+            self._tokens,
+            self._cache_lookups,
+            self._limit_refusals,
+            self._engine_errors,
+            self._first_token_seconds,
+            self._idempotency,
         )
         self._open_count = 0
         self._open_requests = Gauge(
@@ -85,7 +93,7 @@ class Metrics:
         if endpoint not in self._endpoints:
             endpoint = OTHER
         self._requests.count(endpoint, str(status), amount=1)
-        self._request_seconds.count(endpoint, amount=seconds)
+        self._request_seconds.observe(endpoint, seconds)
 
     def tokens(self, model: str, *, prompt: int, completion: int) -> None:
         """Tokens that an engine worked on; `model` is the name that the registry resolved."""
@@ -103,13 +111,17 @@ class Metrics:
         self._engine_errors.count(engine, code, amount=1)
 
     def engine_first_token(self, engine: str, seconds: float) -> None:
-        self._first_token_seconds.count(engine, amount=seconds)
+        self._first_token_seconds.observe(engine, seconds)
+
+    def idempotency(self, result: IdempotencyResult) -> None:
+        """What became of a request with an Idempotency-Key; `unkept` follows `run` when its answer was not kept."""
+        self._idempotency.count(result, amount=1)
 
     def flush(self) -> None:
         """Writes what was counted since the last time to where the other processes see it."""
         self._open_requests.set(self._open_count)
-        for counter in self._counters:
-            counter.flush()
+        for summed in self._summed:
+            summed.flush()
 
     def render(self) -> bytes:
         """Prometheus' text form; its media type is `CONTENT_TYPE`. Reads one small file per process and kind."""
@@ -139,32 +151,29 @@ class SupervisorMetrics:
             _FORGET_LIVE(pid)
 
 
-class Children:
+class Children(Generic[_Metric]):
     """The children of one metric by their label values; of the first label at most 100 values and `other`."""
 
-    __slots__ = ("_counts", "_firsts", "_metric")
+    __slots__ = ("_children", "_firsts", "_metric")
 
-    def __init__(self, metric: Counter | Histogram) -> None:
-        self._metric = metric
+    def __init__(self, metric: _Metric) -> None:
+        self._metric: _Metric = metric
         self._firsts: set[str] = set()
-        self._counts: dict[tuple[str, ...], Count] = {}
+        self._children: dict[tuple[str, ...], _Metric] = {}
 
-    def count(self, *labels: str, amount: float) -> None:
-        """Adds to a counter or observes in a histogram."""
-        count = self._counts.get(labels)
-        if count is None:
-            count = self._made(labels)
-        count(amount)
+    def child(self, labels: tuple[str, ...]) -> _Metric:
+        """What counts under these label values, or under `other`."""
+        child = self._children.get(labels)
+        return self._made(labels) if child is None else child
 
-    def _made(self, labels: tuple[str, ...]) -> Count:
+    def _made(self, labels: tuple[str, ...]) -> _Metric:
         if labels[0] not in self._firsts:
             if len(self._firsts) >= LABEL_VALUES_MAX and labels[0] != OTHER:
                 return self._made((OTHER, *labels[1:]))
             self._firsts.add(labels[0])
-        child = self._metric.labels(*labels)
-        count: Count = child.inc if isinstance(child, Counter) else child.observe
-        self._counts[labels] = count
-        return count
+        child: _Metric = self._metric.labels(*labels)
+        self._children[labels] = child
+        return child
 
 
 class Summed:
@@ -182,7 +191,37 @@ class Summed:
     def flush(self) -> None:
         sums, self._sums = self._sums, {}
         for labels, amount in sums.items():
-            self._children.count(*labels, amount=amount)
+            self._children.child(labels).inc(amount)
+
+
+class SummedHistogram:
+    """A histogram of one label whose observations are summed up, bucket by bucket, until `flush` writes them."""
+
+    __slots__ = ("_bounds", "_children", "_seen")
+
+    def __init__(self, metric: Histogram, bounds: Sequence[float]) -> None:
+        self._children = Children(metric)
+        self._bounds = bounds
+        # By label: how many fell into each bucket, and their sum.
+        self._seen: dict[str, tuple[list[int], list[float]]] = {}
+
+    def observe(self, label: str, amount: float) -> None:
+        seen = self._seen.get(label)
+        if seen is None:
+            seen = self._seen[label] = ([0] * (len(self._bounds) + 1), [0.0])
+        counts, total = seen
+        counts[bisect_left(self._bounds, amount)] += 1
+        total[0] += amount
+
+    def flush(self) -> None:
+        seen, self._seen = self._seen, {}
+        for label, (counts, (total,)) in seen.items():
+            # The library offers no way to add many observations at once but its parts, hence the pinned version.
+            child = self._children.child((label,))
+            child._sum.inc(total)
+            for bucket, count in zip(child._buckets, counts, strict=True):
+                if count:
+                    bucket.inc(count)
 
 
 def _is_shared() -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import uvicorn
 
 from aiservice.server.lifeline import die_with
-from aiservice.server.protocol import WorkerProtocol
+from aiservice.server.protocol import HttpProtocol
 
 KEEP_ALIVE_S = 75
 # Less than the supervisor waits before it kills, so that the spool is flushed in any case.
@@ -25,7 +25,7 @@ def configure(app: Any) -> uvicorn.Config:
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=WorkerProtocol,
+        http=HttpProtocol,
         ws="none",
         lifespan="on",
         interface="asgi3",

@@ -36,16 +36,19 @@ class HotFile:
         version: int,
         synchronous: str = "OFF",
         lock_wait_s: float = LOCK_WAIT_S_MAX,
+        on_open: Callable[[], None] | None = None,
     ) -> None:
         """Opens or makes the file; raises `StoreUnavailable` where that cannot be done.
 
-        `lock_wait_s` bounds the wait for another worker that is opening it, which takes some 10 ms.
+        `lock_wait_s` bounds the wait for another worker that is opening it, which takes some 10 ms. `on_open` is called
+        each time that the file was opened, at first and when it was made anew, while no other worker can open it.
         """
         self._path = path
         self._schema = schema
         self._version = version
         self._synchronous = synchronous
         self._lock_wait_s = lock_wait_s
+        self._on_open = on_open
         self._inode: int | None = None
         self._connection: sqlite3.Connection
         self._cursor: sqlite3.Cursor
@@ -112,6 +115,8 @@ class HotFile:
             if is_ruined and _inode_of(self._path) == self._inode:
                 self._delete()
             connection = self._connect()
+            if self._on_open is not None:
+                self._on_open()
             old = None if self._inode is None else self._connection
             self._connection = connection
             self._cursor = connection.cursor()

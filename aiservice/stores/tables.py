@@ -103,6 +103,42 @@ ai_usage_logs = sa.Table(
     sa.Index(None, "api_key_id", "created_at"),
 )
 
+
+def _sums() -> tuple[sa.Column[int], ...]:
+    names = (
+        "requests",
+        "cached",
+        "prompt_tokens",
+        "completion_tokens",
+        "tokens_saved",
+        "cost_nano",
+        "response_time_ms",
+    )
+    return tuple(sa.Column(name, sa.BigInteger, nullable=False) for name in names)
+
+
+# Sums of ai_usage_logs by the hour of created_at, written in the transaction that inserts the rows, so that a page of
+# usage reads some hundred rows however many requests there were. Without a model the name is empty.
+ai_usage_rollups = sa.Table(
+    "ai_usage_rollups",
+    metadata,
+    sa.Column("tenant_id", sa.String(64), primary_key=True),
+    sa.Column("api_key_id", _id(), primary_key=True),
+    sa.Column("hour", Moment, primary_key=True),
+    sa.Column("endpoint", sa.String(64), primary_key=True),
+    sa.Column("model_used", sa.String(256), primary_key=True),
+    sa.Column("status_code", sa.SmallInteger, primary_key=True),
+    *_sums(),
+)
+
+# The same sums over everything, for the operator.
+ai_usage_totals = sa.Table(
+    "ai_usage_totals",
+    metadata,
+    sa.Column("status_code", sa.SmallInteger, primary_key=True, autoincrement=False),
+    *_sums(),
+)
+
 usage_dead_letters = sa.Table(
     "usage_dead_letters",
     metadata,
@@ -110,6 +146,32 @@ usage_dead_letters = sa.Table(
     sa.Column("record", sa.JSON, nullable=False),
     sa.Column("reason", sa.String(500), nullable=False),
     sa.Column("created_at", Moment, nullable=False),
+)
+
+# Limits that an operator sets for a tenant (user_id empty) or for one of its users; null is no limit.
+ai_limits = sa.Table(
+    "ai_limits",
+    metadata,
+    sa.Column("tenant_id", sa.String(64), primary_key=True),
+    sa.Column("user_id", sa.String(64), primary_key=True),
+    sa.Column("requests_per_hour", sa.BigInteger),
+    sa.Column("tokens_per_hour", sa.BigInteger),
+    sa.Column("concurrency", sa.Integer),
+    sa.Column("changed_at", Moment, nullable=False, index=True),
+)
+
+# A request that was sent with an Idempotency-Key: running (answer is null, owned until lease_until) or answered.
+idempotency_keys = sa.Table(
+    "idempotency_keys",
+    metadata,
+    sa.Column("caller_id", sa.String(64), primary_key=True),
+    sa.Column("idempotency_key", sa.String(255), primary_key=True),
+    sa.Column("tenant_id", sa.String(64), nullable=False),
+    sa.Column("request_hash", sa.LargeBinary(32), nullable=False),
+    sa.Column("owner", _id(), nullable=False),
+    sa.Column("lease_until", Moment, nullable=False),
+    sa.Column("expires_at", Moment, nullable=False, index=True),
+    sa.Column("answer", sa.LargeBinary),
 )
 
 audit_log = sa.Table(

@@ -1,12 +1,11 @@
 """Makes what callers and engines said fit for a row: no control characters, no text that UTF-8 cannot hold."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
-from aiservice.usage.model import UsageRecord, UsageStart
+from aiservice.usage.model import NUMBER_MAX, UsageRecord, UsageStart
 
 ERROR_MESSAGE_LENGTH_MAX = 500
 NAME_LENGTH_MAX = 256
-_INTEGER_MAX = 2**63 - 1
 
 
 def clean(record: UsageRecord) -> UsageRecord:
@@ -52,6 +51,8 @@ def storable_start(start: UsageStart) -> UsageStart:
         endpoint=_storable(start.endpoint),
         model=text(start.model, NAME_LENGTH_MAX),
         prompt_tokens=_bounded(start.prompt_tokens),
+        prompt_price_nano=_bounded(start.prompt_price_nano),
+        completion_price_nano=_bounded(start.completion_price_nano),
     )
 
 
@@ -64,7 +65,7 @@ def _storable(value: str) -> str:
 
 
 def _bounded(value: int) -> int:
-    return max(0, min(value, _INTEGER_MAX))
+    return max(0, min(value, NUMBER_MAX))
 
 
 def moved(record: UsageRecord, created_at_us: int) -> UsageRecord:

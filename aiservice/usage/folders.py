@@ -7,6 +7,7 @@ local disk; folders of workers in several containers that share a volume on one 
 import fcntl
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from aiservice.core.ids import is_uuid
@@ -28,15 +29,15 @@ def spool_files(folder: Path) -> list[Path]:
 
 def worker_folders(root: Path) -> Iterator[Path]:
     """The folders of all workers, living or dead, in the order in which they were made (ids are UUIDv7)."""
-    for folder in sorted(root.iterdir()):
-        if is_uuid(folder.name):
-            yield folder
+    if root.is_dir():
+        yield from (folder for folder in sorted(root.iterdir()) if is_uuid(folder.name))
 
 
 def claim(folder: Path) -> int | None:
     """Locks a folder and gives the lock's descriptor; None when somebody holds it or has just removed it.
 
     A lock file that was unlinked between open and flock locks nothing, so the one that has the name must be ours.
+    Raises `OSError` when there is no lock file and none can be made.
     """
     lock = folder / LOCK_NAME
     try:
@@ -51,6 +52,36 @@ def claim(folder: Path) -> int | None:
         pass
     os.close(descriptor)
     return None
+
+
+def is_claimed(folder: Path) -> bool:
+    """Whether a process holds the folder's lock. Looks only: a shared lock, and no lock file is made."""
+    try:
+        descriptor = os.open(folder / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def set_moment(lock: int, until_us: int) -> None:
+    """Says to all who look at a lock's file that what its worker recorded before this moment is shipped."""
+    os.utime(lock, ns=(until_us * 1_000, until_us * 1_000))
+
+
+def oldest_moment_us(root: Path, *, but: Path) -> int | None:
+    """The earliest moment that the workers but one have said, the dead ones too; None where there are no others."""
+    moments = []
+    for folder in worker_folders(root):
+        if folder != but:
+            with suppress(FileNotFoundError):
+                moments.append((folder / LOCK_NAME).stat().st_mtime_ns // 1_000)
+    return min(moments, default=None)
 
 
 def remove(folder: Path) -> None:
@@ -76,20 +107,24 @@ def set_aside(path: Path, root: Path) -> Path:
     return path.rename(kept)
 
 
+def set_aside_names(root: Path) -> list[str]:
+    """The damaged files that were set aside."""
+    return sorted(path.name for path in (root / DAMAGED_NAME).glob(f"*{_SUFFIX}"))
+
+
 def backlog_bytes(root: Path) -> int:
     """The size of all spool files of all workers together."""
     total = 0
     for folder in worker_folders(root):
         for path in spool_files(folder):
-            try:
+            with suppress(FileNotFoundError):
                 total += path.stat().st_size
-            except FileNotFoundError:
-                continue
     return total
 
 
 def free_bytes(root: Path) -> int:
-    status = os.statvfs(root)
+    """What the disk has left; on a full one there may be no root yet."""
+    status = os.statvfs(root if root.is_dir() else root.parent)
     return status.f_bavail * status.f_frsize
 
 

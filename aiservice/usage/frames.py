@@ -1,11 +1,11 @@
 """The spool's file format: a header, then records that each stand or fall by their own checksum.
 
 header   magic 8s, version u16, worker id 16s, file number u32, sequence of the first record u64, CRC32 u32
-record   length u32, CRC32 u32, payload (a msgpack array: tag, sequence, fields)
+record   length u32, CRC32 u32, payload (a msgpack array: 1, 2 or 3 for start, mark or end, then the fields of its type)
 
-Little endian. A record's CRC32 starts from the header's CRC32 and the length, so that neither a flipped length nor
-bytes of another file pass for a record. Sequences are gap-free over all files of a worker. A length of 0 ends the
-records: a file that was allocated beforehand goes on with zeros.
+Little endian. Sequences are gap-free over all files of a worker, so a record's own is not written. Its CRC32 starts
+from the header's CRC32, the length and the sequence, xored: neither a flipped length nor bytes of another file or place
+pass for a record. A length of 0 ends the records: a file that was allocated beforehand goes on with zeros.
 """
 
 import struct
@@ -17,9 +17,9 @@ from uuid import UUID
 
 import msgspec
 
-from aiservice.usage.model import UsageRecord, UsageStart
+from aiservice.usage.model import UsageMark, UsageRecord, UsageStart
 
-VERSION = 1
+VERSION = 2
 TORN = "torn"
 _MAGIC = b"AISPOOL\n"
 _HEADER = struct.Struct("<8sH16sIQ")
@@ -30,137 +30,22 @@ FRAME_BYTES = _FRAME.size
 # Far above any record: a length beyond it is no length.
 _PAYLOAD_BYTES_MAX = 65_536
 
+Entry = UsageStart | UsageMark | UsageRecord
+
 _crc32 = zlib.crc32
 _pack_frame = _FRAME.pack
-
-
-class StartEntry(msgspec.Struct, tag=1, array_like=True, frozen=True, gc=False):
-    """A request that was admitted."""
-
-    seq: int
-    id: str
-    api_key_id: str
-    tenant_id: str
-    user_id: str | None
-    endpoint: str
-    model: str
-    prompt_tokens: int
-    created_at_us: int
-
-    def start(self) -> UsageStart:
-        return UsageStart(
-            self.id,
-            self.api_key_id,
-            self.tenant_id,
-            self.user_id,
-            self.endpoint,
-            self.model,
-            self.prompt_tokens,
-            self.created_at_us,
-        )
-
-
-class ProgressEntry(msgspec.Struct, tag=2, array_like=True, frozen=True, gc=False):
-    """How far a running stream has come."""
-
-    seq: int
-    id: str
-    completion_tokens: int
-
-
-class EndEntry(msgspec.Struct, tag=3, array_like=True, frozen=True, gc=False):
-    """A request that is over; complete without its start."""
-
-    seq: int
-    id: str
-    api_key_id: str
-    tenant_id: str
-    user_id: str | None
-    endpoint: str
-    model_used: str | None
-    prompt_tokens: int
-    completion_tokens: int
-    tokens_saved: int
-    response_cached: bool
-    response_time_ms: int
-    status_code: int
-    error_message: str | None
-    created_at_us: int
-    cost_nano: int
-
-    def record(self) -> UsageRecord:
-        return UsageRecord(
-            self.id,
-            self.api_key_id,
-            self.tenant_id,
-            self.user_id,
-            self.endpoint,
-            self.model_used,
-            self.prompt_tokens,
-            self.completion_tokens,
-            self.tokens_saved,
-            self.response_cached,
-            self.response_time_ms,
-            self.status_code,
-            self.error_message,
-            self.created_at_us,
-            self.cost_nano,
-        )
-
-
-Entry = StartEntry | ProgressEntry | EndEntry
-
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Entry).decode
 
 
-def start_payload(seq: int, start: UsageStart) -> bytes:
-    return _encode(
-        StartEntry(
-            seq,
-            start.id,
-            start.api_key_id,
-            start.tenant_id,
-            start.user_id,
-            start.endpoint,
-            start.model,
-            start.prompt_tokens,
-            start.created_at_us,
-        )
-    )
+def frame(entry: Entry, seq: int, salt: int) -> bytes:
+    """A record as it stands, `seq`-th of its worker, in a file whose header has the CRC32 `salt`.
 
-
-def progress_payload(seq: int, mark: tuple[str, int]) -> bytes:
-    return _encode(ProgressEntry(seq, *mark))
-
-
-def end_payload(seq: int, record: UsageRecord) -> bytes:
-    return _encode(
-        EndEntry(
-            seq,
-            record.id,
-            record.api_key_id,
-            record.tenant_id,
-            record.user_id,
-            record.endpoint,
-            record.model_used,
-            record.prompt_tokens,
-            record.completion_tokens,
-            record.tokens_saved,
-            record.response_cached,
-            record.response_time_ms,
-            record.status_code,
-            record.error_message,
-            record.created_at_us,
-            record.cost_nano,
-        )
-    )
-
-
-def frame(payload: bytes, salt: int) -> bytes:
-    """A record as it stands in a file whose header has the CRC32 `salt`."""
+    Raises `UnicodeEncodeError` and `OverflowError` for what no file can hold.
+    """
+    payload = _encode(entry)
     length = len(payload)
-    return _pack_frame(length, _crc32(payload, salt ^ length)) + payload
+    return _pack_frame(length, _crc32(payload, salt ^ length ^ seq)) + payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +122,7 @@ class SpoolReader:
         if len(payload) < length:
             self.damage = TORN if length <= _PAYLOAD_BYTES_MAX else "corrupt"
             return None
-        if _crc32(payload, salt ^ length) != crc:
+        if _crc32(payload, salt ^ length ^ self.next_seq) != crc:
             self.damage = "corrupt"
             return None
         return self._decoded(payload)
@@ -247,9 +132,6 @@ class SpoolReader:
             entry: Entry = _decode(payload)
         except msgspec.MsgspecError:
             self.damage = "undecodable"
-            return None
-        if entry.seq != self.next_seq:
-            self.damage = "out of sequence"
             return None
         self.next_seq += 1
         return entry

@@ -1,20 +1,28 @@
 """The ledger's store in memory: the twin that tests and trials run on."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 
+from msgspec.structs import asdict
+
 from aiservice.core.ids import iso_utc
-from aiservice.usage.model import GroupBy, UsageGroup, UsageRecord, UsageTotals
+from aiservice.usage.model import DeadLetter, Difference, GroupBy, UsageGroup, UsageRecord, UsageTotals
+from aiservice.usage.sums import by_hour
 
 
 class MemoryUsageStore:
-    """Rows in a dictionary. `dead_letters` are (row, reason) by id."""
+    """Rows in a dictionary, summed up when they are asked for: so that the sums never differ from them.
+
+    `dead_letters` are (row, reason) by id.
+    """
 
     def __init__(self) -> None:
         self.dead_letters: dict[str, tuple[UsageRecord, str]] = {}
         self._rows: dict[tuple[str, int], UsageRecord] = {}
+        self._numbers: dict[str, int] = {}
 
     async def insert(self, rows: Sequence[UsageRecord]) -> int:
+        by_hour(rows)
         before = len(self._rows)
         for row in rows:
             self._rows.setdefault((row.id, row.created_at_us), row)
@@ -22,6 +30,26 @@ class MemoryUsageStore:
 
     async def bury(self, record: UsageRecord, reason: str) -> None:
         self.dead_letters.setdefault(record.id, (record, reason[:500]))
+        self._numbers.setdefault(record.id, len(self._numbers) + 1)
+
+    async def absent(self, ids: Sequence[str]) -> Sequence[str]:
+        known = {id for id, _ in self._rows} | self.dead_letters.keys()
+        return [id for id in ids if id not in known]
+
+    async def differences(self, from_us: int) -> Sequence[Difference]:
+        return []
+
+    async def recompute(self, from_us: int) -> None:
+        """There is nothing to do."""
+
+    async def letters(self, *, after_id: int, limit: int) -> Sequence[DeadLetter]:
+        letters = [(self._numbers[id], *letter) for id, letter in self.dead_letters.items()]
+        return [DeadLetter(n, asdict(row), reason) for n, row, reason in sorted(letters) if n > after_id][:limit]
+
+    async def revive(self, letter: DeadLetter) -> None:
+        row = letter.row()
+        await self.insert([row])
+        del self.dead_letters[row.id]
 
     async def page(
         self, *, tenant_id: str, api_key_id: str | None, cursor: str | None, limit: int
@@ -61,15 +89,13 @@ class MemoryUsageStore:
 
 
 def _group_key(row: UsageRecord, group_by: GroupBy) -> str:
-    match group_by:
-        case "day":
-            return iso_utc(row.created_at_us)[:10]
-        case "model":
-            return row.model_used or ""
-        case "endpoint":
-            return row.endpoint
-        case "key":
-            return row.api_key_id
+    keys: Mapping[GroupBy, str] = {
+        "day": iso_utc(row.created_at_us)[:10],
+        "model": row.model_used or "",
+        "endpoint": row.endpoint,
+        "key": row.api_key_id,
+    }
+    return keys[group_by]
 
 
 def _sum(key: str, rows: Sequence[UsageRecord]) -> UsageGroup:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from aiservice.usage import folders
 from aiservice.usage.delivery import Delivery
-from aiservice.usage.frames import TORN, EndEntry, SpoolReader, StartEntry
-from aiservice.usage.model import LedgerCounts, UsageRecord, UsageStart
+from aiservice.usage.frames import TORN, SpoolReader
+from aiservice.usage.model import LedgerCounts, UsageMark, UsageRecord, UsageStart
 from aiservice.usage.threads import run_to_end
 
 log = logging.getLogger(__name__)
@@ -18,8 +18,9 @@ log = logging.getLogger(__name__)
 WORKER_LOST = "worker_lost"
 
 
-def lost(start: UsageStart, completion_tokens: int) -> UsageRecord:
-    """The row of a request that died with its worker, with the tokens of its last progress mark."""
+def lost(start: UsageStart, mark: UsageMark | None) -> UsageRecord:
+    """The row of a request that died with its worker: tokens, their cost and its time as far as the last mark tells."""
+    completion_tokens, elapsed_ms = (mark.completion_tokens, mark.elapsed_ms) if mark else (0, 0)
     return UsageRecord(
         id=start.id,
         api_key_id=start.api_key_id,
@@ -31,10 +32,11 @@ def lost(start: UsageStart, completion_tokens: int) -> UsageRecord:
         completion_tokens=completion_tokens,
         tokens_saved=0,
         response_cached=False,
-        response_time_ms=0,
+        response_time_ms=elapsed_ms,
         status_code=500,
         error_message=WORKER_LOST,
         created_at_us=start.created_at_us,
+        cost_nano=start.prompt_tokens * start.prompt_price_nano + completion_tokens * start.completion_price_nano,
     )
 
 
@@ -44,7 +46,7 @@ class Leftover:
     def __init__(self, paths: list[Path]) -> None:
         self._paths = paths
         self._open: dict[str, UsageStart] = {}
-        self._marks: dict[str, int] = {}
+        self._marks: dict[str, UsageMark] = {}
         self._next_seq: int | None = None
         self.damaged: list[Path] = []
         self.lost_count = 0
@@ -54,13 +56,13 @@ class Leftover:
         for path in self._paths:
             reader = SpoolReader(path)
             for entry in reader:
-                if isinstance(entry, EndEntry):
+                if isinstance(entry, UsageRecord):
                     self._open.pop(entry.id, None)
-                    yield entry.record()
-                elif isinstance(entry, StartEntry):
-                    self._open[entry.id] = entry.start()
+                    yield entry
+                elif isinstance(entry, UsageStart):
+                    self._open[entry.id] = entry
                 else:
-                    self._marks[entry.id] = entry.completion_tokens
+                    self._marks[entry.id] = entry
             self._check(reader)
 
     def rows(self) -> Iterator[UsageRecord]:
@@ -68,7 +70,7 @@ class Leftover:
         yield from self.finished()
         for start in self._open.values():
             self.lost_count += 1
-            yield lost(start, self._marks.get(start.id, 0))
+            yield lost(start, self._marks.get(start.id))
 
     def _check(self, reader: SpoolReader) -> None:
         if reader.damage not in (None, TORN):
@@ -93,7 +95,11 @@ class Adopter:
     async def adopt_all(self) -> None:
         """Ships and removes every folder whose worker is dead; raises `StoreUnavailable` and leaves the rest."""
         for folder in await asyncio.to_thread(lambda: list(folders.worker_folders(self._root))):
-            lock = folders.claim(folder)
+            try:
+                lock = folders.claim(folder)
+            except OSError as error:
+                log.warning("the usage spool of %s cannot be adopted now: %s", folder.name, error.strerror)
+                continue
             if lock is None:
                 continue
             try:

@@ -14,6 +14,7 @@ from aiservice.usage.model import (
     LedgerCounts,
     SpoolHealth,
     UsageGroup,
+    UsageMark,
     UsageRecord,
     UsageStart,
     UsageTotals,
@@ -83,9 +84,9 @@ class Ledger:
         if not self._dirty.is_set():
             self._dirty.set()
 
-    def progress(self, id: str, completion_tokens: int) -> None:
-        """How many tokens a running stream has given so far; at most once a second per stream."""
-        self._spool.append_progress(id, completion_tokens)
+    def progress(self, id: str, completion_tokens: int, elapsed_ms: int = 0) -> None:
+        """How many tokens a running stream has given, and for how long it has run; at most once a second per stream."""
+        self._spool.append_mark(UsageMark(id, completion_tokens, elapsed_ms))
 
     def end(self, record: UsageRecord) -> None:
         """Call before the last byte of the answer. Without a start (cache hit, refusal) it is start and end in one.
@@ -167,9 +168,21 @@ class Ledger:
             tenant_id=tenant_id, api_key_id=api_key_id, from_us=from_us, to_us=to_us, group_by=group_by
         )
 
+    async def as_of_us(self) -> int:
+        """A moment: the store has every request of this machine whose answer ended before it. Ask it before the sums.
+
+        The rows of a worker that died hold it back until they are adopted. Other workers say theirs every second.
+        """
+        own_us = self._shipped_until_us()
+        others_us = await run_to_end(folders.oldest_moment_us, self._spool.root, but=self._spool.folder)
+        return own_us if others_us is None else min(own_us, others_us)
+
     async def totals(self) -> UsageTotals:
         """Sums over all rows of all tenants."""
         return await self._store.totals()
+
+    def _shipped_until_us(self) -> int:
+        return self._spool.shipped_until_us(self._shipper.oldest_us)
 
     def _append_end(self, record: UsageRecord) -> None:
         try:
@@ -192,20 +205,26 @@ class Ledger:
         interval_s = self._settings.batch_interval_ms / 1000
         is_batch_full = await _fires_within(self._shipper.is_batch_full, interval_s)
         await self._shipper.ship(is_all=not is_batch_full)
+        self._spool.publish(self._shipped_until_us())
 
     async def _watch(self) -> None:
         """Measures disk and backlog, puts the reserve back when there is room, and says when it gets tight."""
         root = self._spool.root
         self._backlog_bytes = await run_to_end(folders.backlog_bytes, root)
         self._free_bytes = folders.free_bytes(root)
-        self._spool.set_over_cap(self._backlog_bytes > self._settings.spool_bytes_max)
-        if not self._spool.has_reserve:
-            self._spool.set_reserve(await run_to_end(self._spool.allocate_reserve))
-        self._spool.renew()
+        if self._spool.is_open or self._spool.open():
+            await self._tend_spool()
         health = self.health
         if health.is_degraded != self._was_degraded:
             self._was_degraded = health.is_degraded
             log.warning("the usage spool is %s: %s", "degraded" if health.is_degraded else "in order again", health)
+
+    async def _tend_spool(self) -> None:
+        self._spool.publish(self._shipped_until_us())
+        self._spool.set_over_cap(self._backlog_bytes > self._settings.spool_bytes_max)
+        if not self._spool.has_reserve:
+            self._spool.set_reserve(await run_to_end(self._spool.allocate_reserve))
+        self._spool.renew()
 
     async def _repeat(self, work: Callable[[], Awaitable[None]], *, every_s: float = 0) -> None:
         failures = 0

@@ -62,11 +62,21 @@ class Shipper:
     def is_empty(self) -> bool:
         return not self._unspooled and not any(file.rows or file.is_evicted for file in self._spool.files)
 
+    @property
+    def oldest_us(self) -> int | None:
+        """When the oldest record that waits was recorded; None when none waits."""
+        waiting = [self._unspooled[0].ended_at_us] if self._unspooled else []
+        for file in self._spool.files:
+            if file.rows or file.is_evicted:
+                waiting.append(file.evicted_us if file.is_evicted else file.rows[0].ended_at_us)
+                break
+        return min(waiting, default=None)
+
     async def ship(self, *, is_all: bool) -> None:
         """Delivers what waits: whole batches, and the rest too when `is_all`. Raises `StoreUnavailable`."""
         self.is_batch_full.clear()
         await self._ship_unspooled()
-        while await self._ship_some(self._spool.files[0], is_all=is_all):
+        while self._spool.is_open and await self._ship_some(self._spool.files[0], is_all=is_all):
             continue
         if self.is_empty:
             self.has_rows.clear()
@@ -92,6 +102,7 @@ class Shipper:
 
     def _evict(self, file: SpoolFile) -> None:
         self._rows_count -= len(file.rows)
+        file.evicted_us = file.rows[0].ended_at_us
         file.rows.clear()
         file.is_evicted = True
 

@@ -1,5 +1,6 @@
 """One worker's append-only spool: a record is in the page cache when `append_*` returns, so kill -9 loses nothing."""
 
+import errno
 import logging
 import os
 from collections import deque
@@ -7,22 +8,21 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from aiservice.core.clock import Clock
 from aiservice.core.errors import ShuttingDown, SpoolFull
 from aiservice.core.ids import uuid7
 from aiservice.usage import folders, frames
-from aiservice.usage.model import UsageRecord, UsageStart
+from aiservice.usage.model import UsageMark, UsageRecord, UsageStart
 
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 5
 _CLAIM_TRIES = 100
 _RENEW_BYTES = 1_048_576
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 Write = Callable[[int, bytes, int], int]
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,12 @@ class SpoolShape:
 
 
 class SpoolFile:
-    """A file of the spool. `rows` are its finished records that are not committed; without them when `is_evicted`."""
+    """A file of the spool. `rows` are its finished records that are not committed; without them when `is_evicted`.
 
-    __slots__ = ("descriptor", "end", "is_evicted", "path", "rotate_at", "rows", "salt")
+    `evicted_us` is when the oldest record of an evicted file ended.
+    """
+
+    __slots__ = ("descriptor", "end", "evicted_us", "is_evicted", "path", "rotate_at", "rows", "salt")
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
@@ -46,6 +49,7 @@ class SpoolFile:
         self.rotate_at = 0
         self.rows: deque[UsageRecord] = deque()
         self.is_evicted = False
+        self.evicted_us = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,31 +65,47 @@ class Unsynced:
 class Spool:
     """A folder of its own below `root`, locked for as long as this object is open. Used from one thread only.
 
-    Made after the fork. Raises `SpoolFull` when the folder cannot be made. `write` is `os.pwrite` or a double of it.
+    Made after the fork. On a disk that is full from the start it is not open yet and refuses everything: `open` it
+    again. Raises `SpoolFull` when its folder cannot be made for another reason. `write` is `os.pwrite` or a double.
     """
 
     def __init__(self, root: Path, *, clock: Clock, shape: SpoolShape | None = None, write: Write = os.pwrite) -> None:
         self.root = root
+        self.folder = root
+        self.worker_id = ""
         self.seq = 0
         self.files: deque[SpoolFile] = deque()
         self.is_full = True
+        self.is_open = False
         self.is_closed = False
+        self._clock = clock
         self._shape = shape or SpoolShape()
         self._write = write
         self._is_over_cap = False
         self._number = 0
         self._open: dict[str, UsageStart] = {}
-        self._marks: dict[str, int] = {}
+        self._marks: dict[str, UsageMark] = {}
         self._retired: list[int] = []
         self._is_folder_synced = False
         self._reserve: int | None = None
+        self._lock: int | None = None
+        if not self.open():
+            log.error("the usage spool cannot begin: the disk of %s is full", root)
+
+    def open(self) -> bool:
+        """Makes its folder and first file where they are missing; False while the disk has no room for them."""
         try:
-            self.worker_id, self._lock = _claim_new(root, clock)
-            self.folder = root / self.worker_id
-            self.set_reserve(self.allocate_reserve())
+            if self._lock is None:
+                self.worker_id, self._lock = _claim_new(self.root, self._clock)
+                self.folder = self.root / self.worker_id
             self._current = self._succeed(self._create())
         except OSError as error:
-            raise SpoolFull(detail=f"{error.strerror}: {root}", retry_after_s=RETRY_AFTER_S) from error
+            if error.errno in _NO_ROOM:
+                return False
+            raise SpoolFull(detail=f"{error.strerror}: {self.root}", retry_after_s=RETRY_AFTER_S) from error
+        self.is_open = True
+        self.set_reserve(self.allocate_reserve())
+        return True
 
     @property
     def current(self) -> SpoolFile:
@@ -107,18 +127,20 @@ class Spool:
         """Raises `SpoolFull` while a new request could not be recorded to its end, `ShuttingDown` when closed."""
         if self.is_full:
             raise self._refusal()
-        self._append(frames.start_payload, start)
+        self._append(start)
         self._open[start.id] = start
+        self._rotate_when_grown()
 
-    def append_progress(self, id: str, completion_tokens: int) -> None:
-        """Marks how far an open request is. On a full disk the mark is kept in memory: the reserve is for ends."""
-        if id not in self._open:
+    def append_mark(self, mark: UsageMark) -> None:
+        """Says how far an open request is. On a full disk the mark is kept in memory: the reserve is for ends."""
+        if mark.id not in self._open:
             return
-        self._marks[id] = completion_tokens
+        self._marks[mark.id] = mark
         if not self.is_full:
             # A disk that fills up at this moment must not end a running stream: the mark is only an estimate.
             with suppress(SpoolFull):
-                self._append(frames.progress_payload, (id, completion_tokens))
+                self._append(mark)
+                self._rotate_when_grown()
 
     def append_end(self, record: UsageRecord) -> SpoolFile:
         """The file that now holds the record.
@@ -128,8 +150,9 @@ class Spool:
         """
         if self.is_closed or (self.is_full and record.id not in self._open):
             raise self._refusal()
-        file = self._append(frames.end_payload, record)
+        file = self._append(record)
         self.forget(record.id)
+        self._rotate_when_grown()
         return file
 
     def forget(self, id: str) -> None:
@@ -175,6 +198,18 @@ class Spool:
         self._is_over_cap = is_over_cap
         self._judge()
 
+    def shipped_until_us(self, oldest_us: int | None) -> int:
+        """The moment before which every record that ended is in the store; `oldest_us`: the oldest that is not.
+
+        That one's time is rounded to the millisecond, so one is taken off.
+        """
+        return self._clock.now_us() if oldest_us is None else oldest_us - 1_000
+
+    def publish(self, until_us: int) -> None:
+        """Lets the other workers know that moment."""
+        if self._lock is not None:
+            folders.set_moment(self._lock, until_us)
+
     def unsynced(self) -> Unsynced:
         """What to sync now; the retired descriptors are the caller's to close."""
         retired, self._retired = tuple(self._retired), []
@@ -185,9 +220,12 @@ class Spool:
     def close(self) -> None:
         """Lets go of the folder, and removes it when nothing in it is still needed. Sync before."""
         self.is_closed = self.is_full = True
-        for descriptor in (*self._retired, self._current.descriptor, self._reserve):
+        current = [self._current.descriptor] if self.is_open else []
+        for descriptor in (*self._retired, *current, self._reserve):
             if descriptor is not None:
                 os.close(descriptor)
+        if self._lock is None:
+            return
         (self.folder / folders.RESERVE_NAME).unlink(missing_ok=True)
         is_done = not self._open and not any(file.rows or file.is_evicted for file in self.files)
         if is_done:
@@ -196,21 +234,23 @@ class Spool:
             folders.remove(self.folder)
         os.close(self._lock)
 
-    def _append(self, payload: Callable[[int, Value], bytes], value: Value) -> SpoolFile:
-        file = self._current
-        seq = self.seq + 1
-        record = frames.frame(payload(seq, value), file.salt)
+    def _append(self, entry: frames.Entry) -> SpoolFile:
+        file, seq = self._current, self.seq + 1
+        record = frames.frame(entry, seq, file.salt)
         if not self._is_written(file, record):
             file = self._enter_reserve()
             seq = self.seq + 1
-            record = frames.frame(payload(seq, value), file.salt)
+            record = frames.frame(entry, seq, file.salt)
             if not self._is_written(file, record):
                 raise self._refusal()
         file.end += len(record)
         self.seq = seq
-        if file.end >= file.rotate_at:
-            self.rotate()
         return file
+
+    def _rotate_when_grown(self) -> None:
+        """Only once `_open` tells of the last record too, for the new file begins with what is open by it."""
+        if self._current.end >= self._current.rotate_at:
+            self.rotate()
 
     def _is_written(self, file: SpoolFile, record: bytes) -> bool:
         """A write that fails or falls short leaves `end` alone: the next one goes over it."""
@@ -250,7 +290,7 @@ class Spool:
         head = header.to_bytes() + b"".join(carried)
         try:
             if self._write(file.descriptor, head, 0) != len(head):
-                raise OSError(28, "a short write")
+                raise OSError(errno.ENOSPC, "a short write")
         except OSError:
             os.close(file.descriptor)
             file.path.unlink()
@@ -273,17 +313,11 @@ class Spool:
         self._retired.append(file.descriptor)
 
     def _carried(self, salt: int) -> list[bytes]:
-        seq, records = self.seq, []
-        for start in self._open.values():
-            seq += 1
-            records.append(frames.frame(frames.start_payload(seq, start), salt))
-        for mark in self._marks.items():
-            seq += 1
-            records.append(frames.frame(frames.progress_payload(seq, mark), salt))
-        return records
+        entries: tuple[frames.Entry, ...] = (*self._open.values(), *self._marks.values())
+        return [frames.frame(entry, seq, salt) for seq, entry in enumerate(entries, self.seq + 1)]
 
     def _judge(self) -> None:
-        self.is_full = self.is_closed or self._is_over_cap or self._reserve is None
+        self.is_full = not self.is_open or self.is_closed or self._is_over_cap or self._reserve is None
 
     def _refusal(self) -> SpoolFull | ShuttingDown:
         return ShuttingDown() if self.is_closed else SpoolFull(retry_after_s=RETRY_AFTER_S)
@@ -296,8 +330,12 @@ def _claim_new(root: Path, clock: Clock) -> tuple[str, int]:
         worker_id = uuid7(clock.now_us())
         folder = root / worker_id
         folder.mkdir(mode=0o700)
-        lock = folders.claim(folder)
+        try:
+            lock = folders.claim(folder)
+        except OSError:
+            folder.rmdir()
+            raise
         if lock is not None:
             folders.sync_folder(root)
             return worker_id, lock
-    raise OSError(11, "no spool folder could be locked")
+    raise OSError(errno.EAGAIN, "no spool folder could be locked")

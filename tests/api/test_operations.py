@@ -18,7 +18,7 @@ PATH = "/ai/generate"
 async def test_usage_is_the_buckets_view(service: Service, client: Client) -> None:
     answer = await client.post(PATH, {"prompt": "x"})
     usage = (await client.get("/usage")).json
-    assert set(usage) == {"requests_used", "requests_limit", "requests_remaining", "window_reset"}
+    assert set(usage) == {"requests_used", "requests_limit", "requests_remaining", "window_reset", "limits"}
     assert (usage["requests_used"], usage["requests_limit"], usage["requests_remaining"]) == (1, 100, 99)
     assert str(usage["requests_remaining"]) == answer.header("x-ratelimit-remaining")
     assert usage["window_reset"].endswith("Z")

@@ -1,43 +1,23 @@
-"""What every response cache does. A new backend is one more row in `CACHES`."""
+"""What every response cache does. A new backend is one more row in `caches.CACHES`."""
 
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from aiservice.cache import Cache, CacheKey
-from aiservice.cache.memory import MemoryCache
+from aiservice.cache import Cache, CacheKey, Claim
+from aiservice.cache.lease import LOST_AFTER_US
+from aiservice.cache.model import LEASE_S, WANTED_S
 from aiservice.cache.payload import OVERHEAD_BYTES, written
-from aiservice.cache.sqlite import SqliteCache
-from aiservice.core.clock import Clock, ManualClock
+from aiservice.core.clock import ManualClock
 from aiservice.core.settings import CacheSettings
 from aiservice.core.types import Completion, Tokens
+from tests.conformance.caches import CACHES, Extreme
 
 SETTINGS = CacheSettings(ttl_s=1_000, bytes_max=1_048_576, entry_bytes_max=300_000)
 ANSWER = Completion("smollm2:135m", "llamacpp", "Docker is … 😀\0\n", "stop", Tokens(34, 100))
-
-
-class Extreme(random.Random):
-    """A source that always draws the least, or always the most."""
-
-    def __init__(self, *, is_most: bool) -> None:
-        super().__init__(0)
-        self._is_most = is_most
-
-    def randrange(self, start: int, stop: int | None = None, step: int = 1) -> int:
-        return start - 1 if self._is_most else 0
-
-
-def sqlite_cache(folder: Path, clock: Clock, source: random.Random) -> Cache:
-    return SqliteCache(folder / "cache.db", SETTINGS, clock, secret=b"s" * 32, source=source)
-
-
-CACHES: dict[str, Callable[[Path, Clock, random.Random], Cache]] = {
-    "memory": lambda _, clock, source: MemoryCache(SETTINGS, clock, source=source),
-    "sqlite": sqlite_cache,
-}
 
 
 @pytest.fixture
@@ -54,7 +34,7 @@ def source() -> random.Random:
 async def cache(
     request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock, source: random.Random
 ) -> AsyncIterator[Cache]:
-    cache = CACHES[request.param](tmp_path, clock, source)
+    cache = CACHES[request.param](tmp_path, SETTINGS, clock, source)
     yield cache
     assert cache.failures == 0
     await cache.aclose()
@@ -162,6 +142,18 @@ async def test_all_entries_together_stay_within_the_bound_and_the_least_used_lea
     assert [await has(cache, name) for name in "abcdef"] == [True, False, True, False, True, True]
 
 
+async def test_what_is_expired_makes_room_before_what_is_used(cache: Cache, clock: ManualClock) -> None:
+    quarter = SETTINGS.bytes_max // 4
+    for name in "abcd":
+        await cache.put(key(name), answer_of(quarter))
+        clock.advance_s(300)
+    for name in "ab":
+        await has(cache, name)
+    await cache.put(key("e"), answer_of(quarter))
+    assert [await has(cache, name) for name in "abcde"] == [False, False, True, True, True]
+    assert (await cache.stats()).bytes == 3 * quarter
+
+
 async def test_replacing_an_entry_needs_no_other_to_leave(cache: Cache, clock: ManualClock) -> None:
     quarter = SETTINGS.bytes_max // 4
     for name in "abcd":
@@ -230,3 +222,198 @@ async def test_a_clock_that_leaps_forward_expires_everything(cache: Cache, clock
     assert not await has(cache, "a")
     await cache.put(key("a"), ANSWER)
     assert await has(cache, "a")
+
+
+async def test_the_first_to_claim_leads_and_the_others_wait_for_its_answer(cache: Cache) -> None:
+    assert await cache.get(key("a")) is None
+    assert await cache.claim(key("a"), "one") == Claim(True)
+    assert await cache.get(key("a")) is None
+    assert await cache.claim(key("a"), "two") == Claim(False)
+    assert await cache.claim(key("b"), "two") == Claim(True), "another request has a lease of its own"
+    await cache.put(key("a"), ANSWER, lease_id="one")
+    claim = await cache.claim(key("a"), "two")
+    assert claim.entry is not None
+    assert (claim.is_leader, claim.entry.completion) == (False, ANSWER)
+    stats = await cache.stats()
+    assert (stats.hits, stats.misses) == (1, 1), "the follower's miss became a hit"
+
+
+async def test_a_claim_again_is_still_the_leaders(cache: Cache, clock: ManualClock) -> None:
+    for _ in range(3):
+        assert await cache.claim(key("a"), "one") == Claim(True)
+        clock.advance_s(LEASE_S - 0.5)
+    assert await cache.claim(key("a"), "two") == Claim(False)
+
+
+async def test_an_answer_ends_the_lease_even_if_it_is_too_large_to_keep(cache: Cache) -> None:
+    await cache.claim(key("a"), "one")
+    await cache.put(key("a"), answer_of(SETTINGS.entry_bytes_max + OVERHEAD_BYTES + 1), lease_id="one")
+    assert await cache.claim(key("a"), "two") == Claim(True)
+
+
+async def test_a_released_lease_is_the_next_ones_and_someone_elses_stays(cache: Cache) -> None:
+    await cache.claim(key("a"), "one")
+    await cache.release(key("a"), "two")
+    assert await cache.claim(key("a"), "two") == Claim(False)
+    await cache.release(key("a"), "one")
+    assert await cache.claim(key("a"), "two") == Claim(True)
+
+
+async def test_a_lease_lapses_and_is_taken_over(cache: Cache, clock: ManualClock) -> None:
+    await cache.claim(key("a"), "one")
+    clock.advance_s(LEASE_S - 0.000001)
+    assert await cache.claim(key("a"), "two") == Claim(False)
+    clock.advance_s(0.000001)
+    assert await cache.claim(key("a"), "two") == Claim(True)
+    assert not await cache.renew(key("a"), "one"), "it is another's"
+    await cache.put(key("a"), ANSWER, lease_id="one")
+    assert not await has(cache, "a"), "who lost the lease keeps nothing"
+    await cache.put(key("a"), ANSWER, lease_id="two")
+    assert await has(cache, "a")
+
+
+async def test_a_renewed_lease_lives_on(cache: Cache, clock: ManualClock) -> None:
+    await cache.claim(key("a"), "one")
+    for _ in range(5):
+        clock.advance_s(LEASE_S - 1)
+        await cache.renew(key("a"), "one")
+        assert await cache.claim(key("a"), "two") == Claim(False)
+    clock.advance_s(LEASE_S)
+    assert await cache.claim(key("a"), "two") == Claim(True)
+
+
+async def test_a_lapsed_lease_that_nobody_took_is_still_the_leaders(cache: Cache, clock: ManualClock) -> None:
+    await cache.claim(key("a"), "one")
+    clock.advance_s(LEASE_S + 30)
+    assert not await cache.renew(key("a"), "one")
+    assert await cache.claim(key("a"), "two") == Claim(False)
+    clock.advance_s(LEASE_S + 30)
+    await cache.put(key("a"), ANSWER, lease_id="one")
+    assert await has(cache, "a")
+
+
+async def test_a_lease_that_lapsed_long_ago_is_swept_by_the_next(cache: Cache, clock: ManualClock) -> None:
+    await cache.claim(key("a"), "one")
+    clock.advance_s(LEASE_S + LOST_AFTER_US / 1_000_000)
+    await cache.claim(key("b"), "two")
+    await cache.put(key("a"), ANSWER, lease_id="one")
+    assert not await has(cache, "a")
+
+
+async def test_the_leader_hears_whether_anyone_waits(cache: Cache, clock: ManualClock) -> None:
+    await cache.claim(key("a"), "one")
+    assert not await cache.renew(key("a"), "one")
+    await cache.claim(key("a"), "two")
+    assert await cache.renew(key("a"), "one")
+    for _ in range(20):
+        clock.advance_s(0.25)
+        await cache.claim(key("a"), "two")
+        assert await cache.renew(key("a"), "one"), "who keeps asking is known to wait"
+    clock.advance_s(WANTED_S)
+    await cache.renew(key("a"), "one")
+    clock.advance_s(0.5)
+    assert not await cache.renew(key("a"), "one"), "who no longer asks is not waited for"
+
+
+async def test_a_lease_of_a_clock_that_went_back_is_cut(cache: Cache, clock: ManualClock) -> None:
+    await cache.claim(key("a"), "one")
+    await cache.claim(key("a"), "two")
+    clock.advance_s(-3_600)
+    assert await cache.claim(key("a"), "two") == Claim(False)
+    clock.advance_s(LEASE_S)
+    assert await cache.claim(key("a"), "two") == Claim(True)
+
+
+async def test_a_mark_of_a_clock_that_went_back_does_not_last(cache: Cache, clock: ManualClock) -> None:
+    await cache.claim(key("a"), "one")
+    await cache.claim(key("a"), "two")
+    clock.advance_s(-3_600)
+    assert await cache.renew(key("a"), "one")
+    clock.advance_s(WANTED_S + 0.000001)
+    assert not await cache.renew(key("a"), "one")
+
+
+async def test_an_entry_too_old_for_the_caller_is_made_again(cache: Cache, clock: ManualClock) -> None:
+    await cache.put(key("a"), ANSWER)
+    clock.advance_s(10)
+    assert (await cache.claim(key("a"), "one", max_age_s=10)).entry is not None
+    assert await cache.claim(key("a"), "one", max_age_s=9) == Claim(True)
+    assert await cache.claim(key("a"), "two", max_age_s=9) == Claim(False)
+    assert (await cache.claim(key("a"), "three")).entry is not None
+    await cache.put(key("a"), replace(ANSWER, text="new"), lease_id="one")
+    claim = await cache.claim(key("a"), "two", max_age_s=9)
+    assert claim.entry is not None
+    assert claim.entry.completion.text == "new"
+
+
+async def test_an_answer_that_was_asked_for_anew_replaces_and_leaves_the_lease(cache: Cache) -> None:
+    await cache.claim(key("a"), "one")
+    await cache.put(key("a"), replace(ANSWER, text="anew"))
+    claim = await cache.claim(key("a"), "two")
+    assert claim.entry is not None
+    assert claim.entry.completion.text == "anew"
+    await cache.put(key("a"), replace(ANSWER, text="leader's"), lease_id="one")
+    entry = await cache.get(key("a"))
+    assert entry is not None
+    assert entry.completion.text == "leader's"
+
+
+@pytest.mark.parametrize(
+    ("tenant_id", "model", "is_within"),
+    [
+        (None, None, True),
+        ("acme", None, True),
+        (None, "m", True),
+        ("acme", "m", True),
+        ("x", None, False),
+        ("acme", "x", False),
+    ],
+)
+async def test_an_answer_begun_before_a_clearing_of_its_scope_is_not_kept(
+    cache: Cache, tenant_id: str | None, model: str | None, is_within: bool
+) -> None:
+    await cache.claim(key("a"), "one")
+    await cache.clear(tenant_id=tenant_id, model=model)
+    assert await cache.claim(key("a"), "two") == Claim(is_within), "the next leads at once"
+    await cache.put(key("a"), ANSWER, lease_id="one")
+    assert await has(cache, "a") is not is_within
+    await cache.put(key("a"), ANSWER, lease_id="two")
+    assert await has(cache, "a")
+
+
+async def test_requests_that_joined_a_flight_are_hits_of_its_entry(cache: Cache) -> None:
+    for _ in range(4):
+        await cache.get(key("a"))
+    await cache.claim(key("a"), "one")
+    await cache.put(key("a"), ANSWER, lease_id="one")
+    await cache.joined(key("a"), 3)
+    stats = await cache.stats()
+    assert (stats.hits, stats.misses, stats.hit_rate) == (3, 1, 0.75)
+    entry = await cache.get(key("a"))
+    assert entry is not None
+    assert entry.hit_count == 4
+    await cache.joined(key("a"), 2)
+    entry = await cache.get(key("a"))
+    assert entry is not None
+    assert entry.hit_count == 7
+    await cache.joined(key("gone"), 1)
+    assert (await cache.stats()).hits == 8, "an answer that was not kept has hits all the same"
+
+
+async def test_entries_are_listed_with_the_most_used_first(cache: Cache, clock: ManualClock) -> None:
+    for name, hits in (("a", 1), ("b", 3), ("c", 0), ("d", 2)):
+        await cache.put(key(name, f"tenant of {name}", f"model of {name}"), ANSWER)
+        for _ in range(hits):
+            await cache.get(key(name, f"tenant of {name}", f"model of {name}"))
+    most = await cache.entries(2)
+    assert [(facts.digest, facts.hit_count, facts.hit_rate) for facts in most] == [
+        (key("b").digest, 3, 0.75),
+        (key("d").digest, 2, 2 / 3),
+    ]
+    assert (most[0].tenant_id, most[0].model) == ("tenant of b", "model of b")
+    assert most[0].bytes == len(written(ANSWER)) + OVERHEAD_BYTES
+    assert (most[0].created_at_us, most[0].expires_at_us) == (clock.now_us(), clock.now_us() + 900_000_000)
+    await cache.clear(tenant_id="tenant of b")
+    assert [facts.hit_count for facts in await cache.entries(10)] == [2, 1, 0]
+    clock.advance_s(900)
+    assert await cache.entries(10) == []

@@ -1,31 +1,20 @@
-"""What every limiter does. A new backend is one more row in `LIMITERS`."""
+"""What every limiter does. A new backend is one more row in `LIMITERS` of limiters.py."""
 
 import asyncio
-import itertools
 import multiprocessing
-from collections.abc import Callable, Iterator
+import os
+import signal
+import threading
 from dataclasses import replace
-from fractions import Fraction
-from math import ceil
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
 
-from aiservice.core.clock import Clock, ManualClock
+from aiservice.core.clock import ManualClock
 from aiservice.core.errors import StoreUnavailable
-from aiservice.limits import Bucket, Cost, Limiter, Slots, Take
-from aiservice.limits.memory import MemoryLimiter
+from aiservice.limits import Bucket, Limiter, Slots
 from aiservice.limits.model import CLOSED_FOR_US, NEVER_S
-from aiservice.limits.sqlite import SqliteLimiter
-
-LIMITERS: dict[str, Callable[[Path, Clock], Limiter]] = {
-    "memory": lambda _, clock: MemoryLimiter(clock),
-    "sqlite": lambda folder, clock: SqliteLimiter(folder / "limits.db", clock),
-}
-START_US = 1_750_000_000_000_000
-SECOND_US = 1_000_000
+from tests.conformance.limiters import BETWEEN_PROCESSES, LIMITERS, SECOND_US, START_US, take_of
 
 KEY = Bucket("requests:key:k", "acme", burst=5, rate=5, period_s=50)
 USER = Bucket("tokens:user:u", "acme", burst=100, rate=100, period_s=100)
@@ -41,10 +30,6 @@ def clock() -> ManualClock:
 @pytest.fixture(params=LIMITERS)
 async def limiter(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Limiter:
     return LIMITERS[request.param](tmp_path, clock)
-
-
-def take_of(request_id: str, *costs: tuple[Bucket, int], slots: tuple[Slots, ...] = ()) -> Take:
-    return Take(request_id, tuple(Cost(bucket, amount) for bucket, amount in costs), slots)
 
 
 async def remaining(limiter: Limiter, *buckets: Bucket) -> list[int]:
@@ -153,6 +138,15 @@ async def test_a_settlement_may_go_into_debt_that_is_worked_off(limiter: Limiter
     assert (refused.is_allowed, refused.retry_after_s) == (False, 1)
     clock.advance_s(1)
     assert (await limiter.take(take_of("c", (USER, 1)))).is_allowed
+
+
+async def test_settling_what_was_taken_does_not_close_a_take_without_slots(limiter: Limiter) -> None:
+    plain, slotted = take_of("a", (USER, 40)), take_of("b", (USER, 40), slots=(SLOTS,))
+    for take in (plain, slotted):
+        await limiter.take(take)
+        await limiter.settle(take, (40,))
+        await limiter.refund(take)
+    assert await remaining(limiter, USER) == [60]
 
 
 async def test_what_closed_a_take_first_is_all_that_counts(limiter: Limiter) -> None:
@@ -323,152 +317,102 @@ async def test_peeking_takes_nothing(limiter: Limiter) -> None:
     assert list(await limiter.peek([])) == []
 
 
-class Model:
-    """What a limiter should do, in fractions of a token and one bucket after the other."""
-
-    def __init__(self) -> None:
-        self.levels: dict[str, tuple[Fraction, int]] = {}
-        self.leases: dict[str, int] = {}
-        self.closed: set[str] = set()
-
-    def state(self, bucket: Bucket, now_us: int) -> tuple[Fraction, int]:
-        level, stamp_us = self.levels.get(bucket.id, (Fraction(bucket.burst), now_us))
-        if stamp_us >= now_us:
-            fill_us = ceil(Fraction(bucket.burst * bucket.period_s * SECOND_US, bucket.rate))
-            return level, min(stamp_us, now_us + fill_us)
-        gain = Fraction((now_us - stamp_us) * bucket.rate, bucket.period_s * SECOND_US)
-        return min(Fraction(bucket.burst), level + gain), now_us
-
-    def take(self, take: Take, now_us: int) -> bool:
-        states = [self.state(cost.bucket, now_us) for cost in take.costs]
-        is_allowed = all(level >= cost.amount for (level, _), cost in zip(states, take.costs, strict=True))
-        if take.slots:
-            self.leases = {
-                id: min(end_us, now_us + 30 * SECOND_US) for id, end_us in self.leases.items() if end_us > now_us
-            }
-            is_allowed &= len(self.leases) < take.slots[0].limit
-        for cost, (level, stamp_us) in zip(take.costs, states, strict=True):
-            known = self.levels.get(cost.bucket.id)
-            if is_allowed:
-                self.levels[cost.bucket.id] = (level - cost.amount, stamp_us)
-            elif known is not None and stamp_us < known[1]:
-                self.levels[cost.bucket.id] = (level, stamp_us)
-        if is_allowed and take.slots:
-            self.leases[take.request_id] = now_us + 30 * SECOND_US
-        return is_allowed
-
-    def close(self, take: Take, amounts: list[int], now_us: int) -> None:
-        self.leases.pop(take.request_id, None)
-        if take.request_id in self.closed:
-            return
-        self.closed.add(take.request_id)
-        for cost, amount in zip(take.costs, amounts, strict=True):
-            level, stamp_us = self.state(cost.bucket, now_us)
-            self.levels[cost.bucket.id] = (min(Fraction(cost.bucket.burst), level + cost.amount - amount), stamp_us)
-
-    def remaining(self, bucket: Bucket, now_us: int) -> int:
-        return max(0, self.state(bucket, now_us)[0].__floor__())
+async def test_takes_that_are_asked_at_once_are_decided_one_after_the_other(limiter: Limiter) -> None:
+    takes = [take_of(str(number), (KEY, 1), (USER, 10), slots=(SLOTS,)) for number in range(4)]
+    decisions = await asyncio.gather(
+        *map(limiter.take, takes), *[limiter.take(take_of(f"k{n}", (KEY, 1))) for n in range(5)]
+    )
+    assert [one.is_allowed for one in decisions] == [True, True, False, False, True, True, True, False, False]
+    assert await remaining(limiter, KEY, USER) == [0, 80]
 
 
-small = st.integers(0, 6)
-operations = st.lists(
-    st.one_of(
-        st.tuples(st.just("take"), st.tuples(small, small, small), st.booleans()),
-        st.tuples(st.just("refund"), st.integers(0, 30), st.just(None)),
-        st.tuples(st.just("settle"), st.integers(0, 30), st.tuples(small, small, small)),
-        st.tuples(st.just("renew"), st.integers(0, 30), st.just(None)),
-        st.tuples(st.just("pass"), st.integers(1, 40 * SECOND_US), st.just(None)),
-        st.tuples(st.just("jump"), st.integers(-200 * SECOND_US, 200 * SECOND_US), st.just(None)),
-    ),
-    max_size=40,
-)
-worlds = itertools.count()
+async def test_a_limit_that_changes_between_two_takes_at_once_counts_for_the_second(limiter: Limiter) -> None:
+    minutely = replace(KEY, burst=4, rate=4, period_s=60)
+    decisions = await asyncio.gather(
+        limiter.take(take_of("a", (KEY, 2))),
+        limiter.take(take_of("b", (minutely, 1))),
+        limiter.take(take_of("c", (minutely, 3))),
+        limiter.take(take_of("d", (KEY, 2))),
+    )
+    assert [one.is_allowed for one in decisions] == [True, True, False, True]
+    assert await remaining(limiter, KEY, minutely) == [0, 0]
 
 
-@pytest.fixture(scope="module", params=LIMITERS)
-def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator["World"]:
+async def test_a_limit_that_changes_after_a_refusal_at_once_counts_too(limiter: Limiter) -> None:
+    raised = replace(KEY, burst=6)
+    refused, taken = await asyncio.gather(limiter.take(take_of("a", (KEY, 6))), limiter.take(take_of("b", (raised, 6))))
+    assert (refused.is_allowed, taken.is_allowed) == (False, True)
+    assert await remaining(limiter, raised) == [0]
+
+
+@pytest.mark.parametrize("steps", range(5))
+async def test_a_take_whose_caller_is_cancelled_is_whole_or_not_at_all(limiter: Limiter, steps: int) -> None:
+    """A refused one gives nothing back, for it took nothing."""
+    await limiter.take(take_of("before", (KEY, 3)))
+    small, large = take_of("a", (KEY, 1)), take_of("b", (KEY, 5))
+    asking = [asyncio.create_task(limiter.take(take)) for take in (small, large)]
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    for task in asking:
+        task.cancel()
+    done = await asyncio.gather(*asking, return_exceptions=True)
+    is_taken = not isinstance(done[0], BaseException) and done[0].is_allowed
+    assert await remaining(limiter, KEY) == [1 if is_taken else 2]
+
+
+async def test_slots_that_are_held_are_counted(limiter: Limiter, clock: ManualClock) -> None:
+    tenant = Slots("slots:tenant:acme", "acme", 5)
+    await limiter.take(take_of("a", slots=(SLOTS, tenant)))
+    clock.advance_s(10)
+    second = take_of("b", slots=(SLOTS, tenant))
+    await limiter.take(second)
+    await limiter.take(take_of("c", slots=(SLOTS, tenant)))
+    other = Slots("slots:key:other", "acme", 1)
+    assert list(await limiter.held([other, tenant, SLOTS])) == [0, 2, 2]
+    clock.advance_s(20)
+    assert list(await limiter.held([SLOTS])) == [1], "the first one's lease has run out"
+    await limiter.settle(second, ())
+    assert list(await limiter.held([SLOTS, tenant])) == [0, 0]
+    assert list(await limiter.held([])) == []
+
+
+def take_a_slot_and_die(backend: str, folder: Path) -> None:
+    asyncio.run(LIMITERS[backend](folder, ManualClock(START_US)).take(take_of("dead", (KEY, 1), slots=(SLOTS,))))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("backend", BETWEEN_PROCESSES)
+async def test_a_killed_process_loses_what_it_took_and_its_slots_are_free_after_thirty_seconds(
+    tmp_path: Path, backend: str
+) -> None:
+    process = multiprocessing.get_context("fork").Process(target=take_a_slot_and_die, args=(backend, tmp_path))
+    process.start()
+    process.join(30)
+    assert process.exitcode == -signal.SIGKILL
     clock = ManualClock(START_US)
-    with asyncio.Runner() as runner:
-        yield World(runner, LIMITERS[request.param](tmp_path_factory.mktemp("world"), clock), clock)
+    limiter = LIMITERS[backend](tmp_path, clock)
+    assert await remaining(limiter, KEY) == [4]
+    clock.advance_s(29.999999)
+    assert list(await limiter.held([SLOTS])) == [1]
+    clock.advance_s(0.000001)
+    assert list(await limiter.held([SLOTS])) == [0]
+    await limiter.aclose()
 
 
-class World:
-    """One limiter for many examples, each in a tenant of its own."""
-
-    def __init__(self, runner: asyncio.Runner, limiter: Limiter, clock: ManualClock) -> None:
-        self._runner = runner
-        self._limiter = limiter
-        self.clock = clock
-
-    def walk(self, steps: list[tuple[str, object, object]]) -> None:
-        self._runner.run(self._walk(steps))
-
-    async def _walk(self, steps: list[tuple[str, object, object]]) -> None:
-        tenant = f"tenant-{next(worlds)}"
-        buckets = [
-            Bucket("requests:key:k", tenant, burst=6, rate=6, period_s=60),
-            Bucket("tokens:user:u", tenant, burst=9, rate=4, period_s=7),
-            Bucket("requests:tenant:t", tenant, burst=12, rate=1, period_s=3),
-        ]
-        slots = (Slots("slots:key:k", tenant, 2),)
-        model, taken, clock, limiter = Model(), list[Take](), self.clock, self._limiter
-        clock.set_us(START_US)
-        for number, (what, first, second) in enumerate(steps):
-            now_us = clock.now_us()
-            if what == "take":
-                assert isinstance(first, tuple)
-                costs = tuple(Cost(one, amount) for one, amount in zip(buckets, first, strict=True) if amount)
-                take = Take(f"{tenant}:{number}", costs, slots if second else ())
-                decision = await limiter.take(take)
-                assert decision.is_allowed == model.take(take, now_us)
-                assert decision.is_allowed == (decision.retry_after_s == 0) == (decision.refused_by is None)
-                if decision.is_allowed:
-                    taken.append(take)
-            elif what in ("pass", "jump"):
-                assert isinstance(first, int)
-                clock.set_us(now_us + first)
-            elif taken:
-                assert isinstance(first, int)
-                await self._close_or_renew(what, taken[first % len(taken)], second, model)
-            found = [standing.remaining for standing in await limiter.peek(buckets)]
-            assert found == [model.remaining(bucket, clock.now_us()) for bucket in buckets], (number, what)
-
-    async def _close_or_renew(self, what: str, take: Take, amounts: object, model: Model) -> None:
-        now_us = self.clock.now_us()
-        if what == "refund":
-            await self._limiter.refund(take)
-            model.close(take, [0] * len(take.costs), now_us)
-        elif what == "renew":
-            await self._limiter.renew(take)
-            if take.slots and take.request_id not in model.closed:
-                model.leases[take.request_id] = now_us + 30 * SECOND_US
-        else:
-            assert isinstance(amounts, tuple)
-            true = list(amounts[: len(take.costs)])
-            await self._limiter.settle(take, true)
-            if take.slots or true != [cost.amount for cost in take.costs]:
-                model.close(take, true, now_us)
-
-
-@given(operations)
-@example([("take", (6, 0, 0), False), ("jump", -200 * SECOND_US, None), ("take", (1, 0, 0), False)])
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_sequence_agrees_with_the_exact_model(world: World, steps: list[tuple[str, object, object]]) -> None:
-    """As many examples as the loaded hypothesis profile says."""
-    world.walk(steps)
-
-
-def admitted_by_one_process(path: Path) -> int:
-    """Runs in a process of its own: tries until the file has refused ten times in a row."""
+def admit_in_one_process(
+    backend: str, folder: Path, barrier: threading.Barrier, counts: "multiprocessing.Queue[int]"
+) -> None:
+    """Tries until it has been refused ten times in a row, from the moment when all processes are there."""
 
     async def run() -> int:
-        limiter = SqliteLimiter(path, ManualClock(START_US))
+        limiter = LIMITERS[backend](folder, ManualClock(START_US))
         bucket = Bucket("requests:key:shared", "acme", burst=100, rate=100, period_s=3_600)
+        barrier.wait(30)
         admitted = refused = tries = 0
         while refused < 10:
             tries += 1
             try:
-                decision = await limiter.take(take_of(f"{multiprocessing.current_process().pid}:{tries}", (bucket, 1)))
+                decision = await limiter.take(take_of(f"{os.getpid()}:{tries}", (bucket, 1)))
             except StoreUnavailable:
                 continue
             admitted += decision.is_allowed
@@ -476,10 +420,19 @@ def admitted_by_one_process(path: Path) -> int:
         await limiter.aclose()
         return admitted
 
-    return asyncio.run(run())
+    counts.put(asyncio.run(run()))
 
 
-def test_four_processes_on_one_bucket_of_a_hundred_admit_exactly_a_hundred(tmp_path: Path) -> None:
-    with multiprocessing.get_context("fork").Pool(4) as pool:
-        counts = pool.map(admitted_by_one_process, [tmp_path / "limits.db"] * 4, chunksize=1)
-    assert sum(counts) == 100
+@pytest.mark.parametrize("backend", BETWEEN_PROCESSES)
+def test_twelve_processes_on_one_bucket_of_a_hundred_admit_exactly_a_hundred(tmp_path: Path, backend: str) -> None:
+    context = multiprocessing.get_context("fork")
+    barrier, counts = context.Barrier(12), context.Queue()
+    processes = [
+        context.Process(target=admit_in_one_process, args=(backend, tmp_path, barrier, counts)) for _ in range(12)
+    ]
+    for process in processes:
+        process.start()
+    admitted = [counts.get(timeout=60) for _ in processes]
+    for process in processes:
+        process.join(10)
+    assert sum(admitted) == 100

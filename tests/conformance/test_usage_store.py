@@ -1,12 +1,18 @@
-"""Every UsageStore gives the same answers."""
+"""Every UsageStore gives the same answers.
+
+`LONG=1` does 100,000 random operations a backend.
+"""
 
 import json
-from collections.abc import AsyncIterator, Callable
-from dataclasses import asdict, replace
+import os
+import random
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from msgspec.structs import asdict, replace
 
 from aiservice.core.clock import ManualClock
 from aiservice.core.errors import StoreUnavailable, Unexpected
@@ -14,15 +20,18 @@ from aiservice.core.ids import uuid7
 from aiservice.stores.databases import main_url, open_main
 from aiservice.stores.tables import metadata, usage_dead_letters
 from aiservice.usage.memory import MemoryUsageStore
-from aiservice.usage.model import UsageGroup, UsageRecord
+from aiservice.usage.model import NUMBER_MAX, GroupBy, UsageGroup, UsageRecord, UsageTotals
 from aiservice.usage.port import UsageStore
 from aiservice.usage.sql import SqlUsageStore
 
 NOON_US = 1_769_860_800_000_000  # 2026-01-31 12:00 UTC
-DAY_US = 86_400_000_000
+HOUR_US = 3_600_000_000
+DAY_US = 24 * HOUR_US
 KEY_A = "01977a2b-0000-7000-8000-00000000000a"
 KEY_B = "01977a2b-0000-7000-8000-00000000000b"
-Letters = Callable[[], list[tuple[str, str]]]
+OPERATIONS = 100_000 if os.environ.get("LONG") else 400
+# After so many the store is emptied, so that the model has little to count.
+EPISODE = 500
 
 
 def row(at_us: int = NOON_US, **fields: object) -> UsageRecord:
@@ -52,29 +61,54 @@ def create_tables(data_dir: Path) -> sa.Engine:
     return engine
 
 
-@pytest.fixture(params=["memory", "sql-sqlite"])
-async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[tuple[UsageStore, Letters]]:
-    """A store, and how to look at its dead letters as (JSON of the row, reason)."""
-    if request.param == "memory":
-        memory = MemoryUsageStore()
-        yield memory, lambda: [(json.dumps(asdict(r)), reason) for r, reason in memory.dead_letters.values()]
-        return
-    plain = create_tables(tmp_path)
-    engine = open_main(tmp_path)
+@dataclass
+class Backend:
+    """A store, how to look at its dead letters as (JSON of the row, reason), and how to empty it."""
 
+    store: UsageStore
+    letters: Callable[[], list[tuple[str, str]]]
+    clear: Callable[[], None]
+
+
+def memory_backend() -> Backend:
+    store = MemoryUsageStore()
+
+    def clear() -> None:
+        store.dead_letters.clear()
+        store._rows.clear()
+
+    return Backend(store, lambda: [(json.dumps(asdict(r)), reason) for r, reason in store.dead_letters.values()], clear)
+
+
+def sql_backend(store: SqlUsageStore, plain: sa.Engine) -> Backend:
     def letters() -> list[tuple[str, str]]:
         with plain.begin() as connection:
             found = connection.execute(sa.select(usage_dead_letters.c.record, usage_dead_letters.c.reason))
             return [(json.dumps(record), reason) for record, reason in found]
 
-    yield SqlUsageStore(engine, ManualClock()), letters
+    def clear() -> None:
+        with plain.begin() as connection:
+            for table in metadata.tables.values():
+                connection.execute(table.delete())
+
+    return Backend(store, letters, clear)
+
+
+@pytest.fixture(params=["memory", "sql-sqlite"])
+async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
+    if request.param == "memory":
+        yield memory_backend()
+        return
+    plain = create_tables(tmp_path)
+    engine = open_main(tmp_path)
+    yield sql_backend(SqlUsageStore(engine, ManualClock()), plain)
     await engine.dispose()
     plain.dispose()
 
 
 @pytest.fixture
-def store(backend: tuple[UsageStore, Letters]) -> UsageStore:
-    return backend[0]
+def store(backend: Backend) -> UsageStore:
+    return backend.store
 
 
 async def everything(store: UsageStore, tenant_id: str = "one") -> list[UsageRecord]:
@@ -85,7 +119,7 @@ async def test_rows_come_back_as_they_went_in(store):
     rows = [
         row(),
         row(NOON_US + 1_000, user_id="u", model_used=None, error_message="engines.failed", status_code=502),
-        row(NOON_US + 2_001, response_cached=True, tokens_saved=9, prompt_tokens=2**62, cost_nano=0),
+        row(NOON_US + 2_001, response_cached=True, tokens_saved=9, prompt_tokens=NUMBER_MAX, cost_nano=0),
     ]
 
     assert await store.insert(rows) == 3
@@ -161,6 +195,204 @@ async def test_series_by_model_sum_up(store):
     ]
 
 
+@pytest.mark.parametrize("group_by", ["day", "model", "endpoint", "key"])
+@pytest.mark.parametrize("api_key_id", [None, KEY_A])
+async def test_series_of_ragged_hours_are_the_sums_of_their_rows(store, group_by, api_key_id):
+    """Bounds in the middle of hours, on them, within one hour and the wrong way round."""
+    chance = random.Random(3)
+    model = Model()
+    rows = [random_row(chance, "one") for _ in range(120)]
+    model.insert(rows)
+    await store.insert(rows)
+    moments = [NOON_US, NOON_US + HOUR_US - 1, NOON_US + HOUR_US, *(r.created_at_us for r in chance.sample(rows, 6))]
+    for from_us in moments:
+        for to_us in moments:
+            span = {"api_key_id": api_key_id, "from_us": from_us, "to_us": to_us, "group_by": group_by}
+            assert list(await store.series(tenant_id="one", **span)) == model.series(tenant_id="one", **span)
+
+
+async def test_a_number_that_no_sum_could_hold_is_refused(store):
+    with pytest.raises(Unexpected, match="above"):
+        await store.insert([row(), row(cost_nano=NUMBER_MAX + 1)])
+
+    await store.insert([row(cost_nano=NUMBER_MAX), row(cost_nano=NUMBER_MAX)])
+
+    groups = await store.series(tenant_id="one", api_key_id=None, from_us=0, to_us=2 * NOON_US, group_by="day")
+    assert [(group.requests, group.cost_nano) for group in groups] == [(2, 2 * NUMBER_MAX)]
+
+
+async def test_absent_are_the_ids_with_neither_row_nor_letter(store):
+    kept, buried, missing = row(), row(), row()
+    await store.insert([kept])
+    await store.bury(buried, "why")
+
+    assert await store.absent([missing.id, kept.id, buried.id]) == [missing.id]
+    assert await store.absent([]) == []
+
+
+async def test_a_letter_becomes_a_row_once(store):
+    fits, there, odd = row(), row(), row(prompt_tokens=NUMBER_MAX + 1)
+    await store.insert([there])
+    for record in (fits, there, odd):
+        await store.bury(record, f"refused {record.prompt_tokens}")
+
+    letters = await store.letters(after_id=0, limit=2)
+    letters = [*letters, *await store.letters(after_id=letters[-1].id, limit=9)]
+    assert [letter.row() for letter in letters] == [fits, there, odd]
+    assert [letter.reason for letter in letters] == ["refused 3", "refused 3", f"refused {NUMBER_MAX + 1}"]
+    await store.revive(letters[0])
+    await store.revive(letters[1])
+    with pytest.raises(Unexpected):
+        await store.revive(letters[2])
+
+    assert [letter.id for letter in await store.letters(after_id=0, limit=9)] == [letters[2].id]
+    assert {r.id for r in await everything(store)} == {fits.id, there.id}
+    assert (await store.totals()).requests == 2
+    assert list(await store.differences(0)) == []
+
+
+async def test_a_letter_that_is_no_row_stays(store):
+    await store.bury(row(status_code="two hundred"), "why")
+    [letter] = await store.letters(after_id=0, limit=9)
+
+    with pytest.raises(Unexpected, match="str"):
+        await store.revive(letter)
+
+    assert await store.letters(after_id=0, limit=9) == [letter]
+
+
+async def test_sums_agree_with_rows_before_and_after_they_are_made_anew(store):
+    rows = [random_row(random.Random(5), "one") for _ in range(50)]
+    await store.insert(rows)
+    before = await store.totals()
+
+    assert list(await store.differences(0)) == []
+    await store.recompute(0)
+    await store.recompute(NOON_US)
+    assert list(await store.differences(0)) == []
+    assert await store.totals() == before
+
+
+class Model:
+    """What a store is, in the fewest words."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, int], UsageRecord] = {}
+        self.buried: dict[str, UsageRecord] = {}
+
+    def insert(self, rows: Iterable[UsageRecord]) -> int:
+        before = len(self.rows)
+        for one in rows:
+            self.rows.setdefault((one.id, one.created_at_us), one)
+        return len(self.rows) - before
+
+    def of(self, tenant_id: str, api_key_id: str | None) -> list[UsageRecord]:
+        return [r for r in self.rows.values() if r.tenant_id == tenant_id and api_key_id in (None, r.api_key_id)]
+
+    def page(self, tenant_id: str, api_key_id: str | None, cursor: str | None, limit: int) -> list[UsageRecord]:
+        below = [r for r in self.of(tenant_id, api_key_id) if cursor is None or r.id < cursor]
+        return sorted(below, key=lambda r: r.id, reverse=True)[:limit]
+
+    def series(
+        self, *, tenant_id: str, api_key_id: str | None, from_us: int, to_us: int, group_by: GroupBy
+    ) -> list[UsageGroup]:
+        keys: dict[str, Callable[[UsageRecord], str]] = {
+            "day": lambda r: f"2026-{'01-31' if r.created_at_us < NOON_US + DAY_US // 2 else '02-01'}",
+            "model": lambda r: r.model_used or "",
+            "endpoint": lambda r: r.endpoint,
+            "key": lambda r: r.api_key_id,
+        }
+        groups: dict[str, list[UsageRecord]] = {}
+        for r in self.of(tenant_id, api_key_id):
+            if from_us <= r.created_at_us < to_us:
+                groups.setdefault(keys[group_by](r), []).append(r)
+        return [group_of(key, groups[key]) for key in sorted(groups)]
+
+
+def group_of(key: str, rows: Sequence[UsageRecord]) -> UsageGroup:
+    names = ("prompt_tokens", "completion_tokens", "response_cached", "cost_nano", "response_time_ms")
+    return UsageGroup(key, len(rows), *[sum(getattr(r, name) for r in rows) for name in names])
+
+
+def totals_of(rows: Sequence[UsageRecord]) -> UsageTotals:
+    names = ("response_cached", "prompt_tokens", "completion_tokens", "tokens_saved", "response_time_ms")
+    statuses = [r.status_code for r in rows]
+    sums = [sum(getattr(r, name) for r in rows) for name in names]
+    return UsageTotals(len(rows), *sums, {status: statuses.count(status) for status in sorted(set(statuses))})
+
+
+def random_row(chance: random.Random, tenant_id: str) -> UsageRecord:
+    """Within two days, near the bounds of hours more often than not."""
+    hour_us = NOON_US + chance.randrange(30) * HOUR_US
+    at_us = hour_us + chance.choice((0, 1, HOUR_US - 1, chance.randrange(HOUR_US)))
+    return row(
+        at_us,
+        tenant_id=tenant_id,
+        api_key_id=chance.choice((KEY_A, KEY_B)),
+        endpoint=chance.choice(("/ai/generate", "/v1/embeddings")),
+        model_used=chance.choice((None, "", "a", "b")),
+        prompt_tokens=chance.randrange(1_000),
+        completion_tokens=chance.randrange(1_000),
+        tokens_saved=chance.choice((0, 7)),
+        response_cached=chance.random() < 0.3,
+        response_time_ms=chance.randrange(5_000),
+        status_code=chance.choice((200, 200, 429, 500, 502)),
+        cost_nano=chance.randrange(10**12),
+    )
+
+
+async def operate(store: UsageStore, model: Model, chance: random.Random) -> None:
+    """One random operation on both, whose answers must be the same."""
+    tenant_id, api_key_id = chance.choice(("one", "two")), chance.choice((None, KEY_A, KEY_B))
+    known = list(model.rows.values())[-200:]
+    match chance.choices(("insert", "page", "series", "totals", "bury", "revive", "absent"), (6, 2, 5, 1, 1, 1, 1))[0]:
+        case "insert":
+            rows = [random_row(chance, tenant_id) for _ in range(chance.randrange(6))]
+            rows += [replace(r, status_code=418) for r in chance.choices(known, k=chance.randrange(4))] if known else []
+            chance.shuffle(rows)
+            assert await store.insert(rows) == model.insert(rows)
+        case "page":
+            cursor = chance.choice((None, chance.choice(known).id)) if known else None
+            limit = chance.randrange(1, 20)
+            page = await store.page(tenant_id=tenant_id, api_key_id=api_key_id, cursor=cursor, limit=limit)
+            assert list(page) == model.page(tenant_id, api_key_id, cursor, limit)
+        case "series":
+            bounds = [NOON_US + chance.randrange(31 * 4) * HOUR_US // 4 + chance.randrange(2) for _ in range(2)]
+            span = {"api_key_id": api_key_id, "from_us": min(bounds), "to_us": max(bounds)}
+            span["group_by"] = chance.choice(("day", "model", "endpoint", "key"))
+            assert list(await store.series(tenant_id=tenant_id, **span)) == model.series(tenant_id=tenant_id, **span)
+        case "totals":
+            assert await store.totals() == totals_of(list(model.rows.values()))
+        case "bury":
+            record = random_row(chance, tenant_id)
+            model.buried[record.id] = record
+            await store.bury(record, "why")
+            await store.bury(record, "again")
+        case "revive":
+            for letter in await store.letters(after_id=0, limit=2):
+                model.insert([model.buried.pop(letter.row().id)])
+                await store.revive(letter)
+        case "absent":
+            missing = row().id
+            kept = [chance.choice(known).id] if known else []
+            assert await store.absent([*kept, missing, *list(model.buried)[:3]]) == [missing]
+
+
+@pytest.mark.timeout(3_600)
+async def test_random_operations_agree_with_an_exact_model(backend):
+    store, model = backend.store, Model()
+    for number in range(OPERATIONS):
+        if number % EPISODE == 0:
+            backend.clear()
+            model = Model()
+        try:
+            await operate(store, model, random.Random(number))
+        except AssertionError as error:
+            raise AssertionError(f"operation {number} differs") from error
+    assert {letter.row().id for letter in await store.letters(after_id=0, limit=10**6)} == model.buried.keys()
+    assert list(await store.differences(0)) == []
+
+
 async def test_totals_are_over_all_tenants(store):
     await store.insert(
         [row(), row(tenant_id="two", status_code=429), row(response_cached=True, tokens_saved=5), row(status_code=502)]
@@ -174,13 +406,13 @@ async def test_totals_are_over_all_tenants(store):
 
 
 async def test_a_dead_letter_is_written_once(backend):
-    store, letters = backend
+    store = backend.store
     record = row(error_message="\ud800 \0")
 
     await store.bury(record, "r" * 600)
     await store.bury(record, "again")
 
-    [(text, reason)] = letters()
+    [(text, reason)] = backend.letters()
     assert json.loads(text)["id"] == record.id
     assert json.loads(text)["error_message"] == "\ud800 \0"
     assert reason == "r" * 500
@@ -211,6 +443,10 @@ async def test_sql_without_its_database_is_unavailable(tmp_path):
         store.page(tenant_id="one", api_key_id=None, cursor=None, limit=1),
         store.series(tenant_id="one", api_key_id=None, group_by="day", **span),
         store.totals(),
+        store.absent([KEY_A]),
+        store.differences(0),
+        store.recompute(0),
+        store.letters(after_id=0, limit=1),
     ):
         with pytest.raises(StoreUnavailable):
             await call

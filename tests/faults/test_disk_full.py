@@ -1,6 +1,7 @@
 """A full disk under the usage spool: nothing new is taken, nothing running is lost, and it mends itself."""
 
 import asyncio
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,34 @@ def fill(path: Path) -> None:
                 file.write(bytes(4096))
         except OSError:
             return
+
+
+@pytest.mark.parametrize("room", [0, 100])
+async def test_a_start_on_a_full_disk_comes_up_and_serves_once_there_is_room(small_disk: Path, room: int) -> None:
+    """With no room at all, and with room for the spool's first file and not for its reserve."""
+    filler = small_disk / "spool" / "filler"
+    fill(filler)
+    os.truncate(filler, filler.stat().st_size - room * 4096)
+    async with serving(small_disk, WORKERS="2") as served:
+        key = await served.new_key()
+        headers = {"x-api-key": key}
+        for _ in range(6):
+            async with served.http.post(f"{served.url}/ai/generate", json={"prompt": "x"}, headers=headers) as refused:
+                assert (refused.status, (await refused.json())["error"]["code"]) == (503, "usage.spool_full")
+                assert int(refused.headers["retry-after"]) >= 1
+        async with served.http.get(f"{served.url}/health/ready") as ready:
+            assert ready.status == 503
+        assert (await served.get("/health"))["status"] == "degraded"
+        filler.unlink()
+        answered = []
+        async with asyncio.timeout(20):
+            while len(answered) < 20:
+                answer = await ask(served, key, f"mended {len(answered)}")
+                if answer is None:
+                    await asyncio.sleep(0.1)
+                else:
+                    answered.append(answer["id"])
+    assert set(answered) <= set(ledger_ids(small_disk))
 
 
 async def test_full_disk_refuses_new_requests_and_records_the_running_ones(small_disk: Path) -> None:

@@ -80,7 +80,7 @@ def test_an_open_answer_ends_before_the_stop(tmp_path, number):
         served.wait_until_ready()
         children = served.children()
         answers: list[str] = []
-        asking = threading.Thread(target=lambda: answers.append(served.get("/slow?1.0")))
+        asking = threading.Thread(target=lambda: answers.append(served.get("/slow?0.5")))
         asking.start()
         eventually((served.data_dir / "slow-began").exists)
         # As a terminal does with Ctrl-C: the whole group gets it.

@@ -6,7 +6,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 TOP = frozenset({"aiservice", "bench", "deploy", "docs", "requirements", "tests", "web"})
-TESTS = frozenset({"unit", "conformance", "api", "clients", "faults", "browser", "shape", "docs", "servers"})
+TESTS = frozenset(
+    {"unit", "conformance", "api", "clients", "faults", "browser", "shape", "docs", "servers", "simulation"}
+)
 STOREYS = frozenset(
     {
         "cli", "server", "app", "api", "sqlassist", "nexus", "admin", "gateway",

@@ -2,18 +2,19 @@
 
 import math
 import struct
+import timeit
 from collections.abc import Callable
 from dataclasses import fields, replace
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiservice.cache import CacheKey, request_key
-from aiservice.cache.key import VERSIONS, packed
+from aiservice.cache import CacheKey, Operation, request_key
+from aiservice.cache.key import VERSIONS, _role, _start, packed
 from aiservice.core.types import Generation, Message
 
 GENERATION = Generation(
@@ -204,3 +205,80 @@ def test_no_field_of_a_request_was_forgotten() -> None:
 def test_what_json_does_not_have_has_no_key(value: Any) -> None:
     with pytest.raises(TypeError, match="is not a JSON value"):
         packed(value)
+
+
+GOLDEN = [
+    ("d5caef737e4189bdd5835b8c946045ef8fa95c057a64e013fb427c5685de86e4", {}, {}),
+    ("d78dfa5ce57125e56512b0c8e0aa7d9cb69a0adb56acdfc5f104462b32796ec0", {}, {"operation": "embed"}),
+    (
+        "743d3316e518efc88e911614756757bb198563a42e1738ea711a2dbf468213da",
+        {
+            "messages": (Message("system", "Be brief."), Message("user", "What is Docker? é 😀")),
+            "top_p": 0.9,
+            "seed": 42,
+            "stop": ("END",),
+            "response_format": {"type": "json_object", "schema": {"b": [1, 1.0, True, None], "a": {}}},
+        },
+        {},
+    ),
+]
+
+
+@pytest.mark.parametrize(("expected", "within", "outside"), GOLDEN)
+def test_the_digests_of_some_requests_stay_as_they_are(
+    expected: str, within: dict[str, Any], outside: dict[str, Any]
+) -> None:
+    """Another digest for the same request makes every kept answer a miss, and needs another layout's number."""
+    plain = Generation("any", (Message("user", "What is Docker?"),), 0.7, 500)
+    assert digest(replace(plain, **within), **outside) == expected
+
+
+def test_what_is_remembered_of_a_request_does_not_mix() -> None:
+    """Names and roles are packed once; the same text in another place is another request, in whatever order asked."""
+    places = [("a", "b", "c"), ("b", "a", "c"), ("a", "c", "b"), ("ab", "", "c"), ("a", "b", "c")]
+    digests = [digest(tenant_id=tenant, model=model, model_digest=hashed) for tenant, model, hashed in places * 2]
+    assert len(set(digests)) == 4
+    assert digests[0] == digests[4] == digests[5]
+    roles = ("system", "user", "assistant", "tool", "user")
+    digests = [digest(replace(GENERATION, messages=(Message(role, "x"),))) for role in roles]
+    assert len(set(digests)) == 4
+    assert digests[1] == digests[4]
+
+
+def test_a_key_carries_the_names_that_it_is_cleared_by() -> None:
+    found = request_key(GENERATION, tenant_id="t", model="resolved", model_digest="d")
+    assert (found.tenant_id, found.model) == ("t", "resolved")
+    assert len(found.digest) == 64
+
+
+def test_lone_surrogates_in_every_text_have_a_key() -> None:
+    lone = "\ud83d"
+    asked = replace(
+        GENERATION, messages=(Message("user", lone),), stop=(lone,), response_format={lone: lone, "list": [lone]}
+    )
+    assert digest(asked) == digest(asked)
+    assert digest(tenant_id=lone) != digest(model=lone) != digest(model_digest=lone)
+
+
+@pytest.mark.parametrize("name", ["temperature", "top_p", "max_tokens", "seed", "stop", "response_format"])
+def test_a_value_that_json_does_not_have_is_refused_in_every_field(name: str) -> None:
+    with pytest.raises(TypeError, match=r"^bytes is not a JSON value$"):
+        digest(replace(GENERATION, **{name: b"x"}))
+
+
+def test_a_deep_and_long_value_is_packed_in_a_moment() -> None:
+    """Each level must not copy what lies within it: 400 of them would copy 400 MB."""
+    value: Any = "x" * 1_000_000
+    for _ in range(400):
+        value = [value]
+    assert len(packed(value)) == 1_000_000 + len("s1000000:") + 400 * len("l1:")
+    assert min(timeit.repeat(lambda: packed(value), number=1, repeat=5)) < 0.03
+
+
+def test_the_operations_are_named_as_in_the_key() -> None:
+    assert get_args(Operation) == ("chat", "embed")
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    """A caller's names and roles must not fill the memory."""
+    assert (_start.cache_parameters()["maxsize"], _role.cache_parameters()["maxsize"]) == (1_024, 16)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from aiservice.cache import CachePolicy, ResponseCache
+from aiservice.cache import CachePolicy, Claim, ResponseCache
 from aiservice.cache.memory import MemoryCache
 from aiservice.core.clock import ManualClock
 from aiservice.core.errors import InvalidRequest
@@ -91,3 +91,44 @@ async def test_clearing_says_how_many_there_were() -> None:
     assert await cache.clear(tenant_id="acme") == 1
     assert await cache.clear() == 1
     await cache.aclose()
+
+
+async def test_a_leader_keeps_its_answer_and_a_follower_finds_it() -> None:
+    cache = make()
+    key = key_of(cache)
+    assert (await cache.claim(key, "one", ANY)).is_leader
+    assert not await cache.renew(key, "one")
+    assert await cache.claim(key, "two", ANY) == Claim(False)
+    assert await cache.renew(key, "one")
+    await cache.keep(key, ANSWER, "one")
+    claim = await cache.claim(key, "two", ANY)
+    assert claim.entry is not None
+    await cache.joined(key, 2)
+    (facts,) = await cache.entries(10)
+    assert (facts.digest, facts.hit_count) == (key.digest, 3)
+
+
+async def test_a_lease_that_is_given_up_is_the_next_ones() -> None:
+    cache = make()
+    await cache.claim(key_of(cache), "one", ANY)
+    await cache.release(key_of(cache), "one")
+    assert (await cache.claim(key_of(cache), "two", ANY)).is_leader
+
+
+@pytest.mark.parametrize("answer", [replace(ANSWER, text=""), replace(ANSWER, finish_reason="content_filter")])
+async def test_an_answer_that_is_not_kept_gives_up_its_lease(answer: Completion) -> None:
+    cache = make()
+    await cache.claim(key_of(cache), "one", ANY)
+    await cache.keep(key_of(cache), answer, "two")
+    assert await cache.claim(key_of(cache), "three", ANY) == Claim(False), "someone else's stays"
+    await cache.keep(key_of(cache), answer, "one")
+    assert (await cache.claim(key_of(cache), "three", ANY)).is_leader
+
+
+async def test_the_age_that_is_asked_for_counts_for_a_claim_too() -> None:
+    clock = ManualClock()
+    cache = make(clock=clock)
+    await cache.keep(key_of(cache), ANSWER)
+    clock.advance_s(11)
+    assert (await cache.claim(key_of(cache), "one", CachePolicy(max_age_s=11))).entry is not None
+    assert (await cache.claim(key_of(cache), "one", CachePolicy(max_age_s=10))).is_leader

@@ -2,61 +2,19 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from aiservice.cache import CacheKey
+from aiservice.cache.seal import MacSeal, head_of
 from aiservice.cache.sqlite import EVICT_ROWS, SWEEP_ROWS, TALLY_MAX, SqliteCache
 from aiservice.core.clock import ManualClock
 from aiservice.core.errors import StoreUnavailable
 from aiservice.core.settings import CacheSettings
-from aiservice.core.types import Completion, Tokens
 from aiservice.stores.databases import open_hot
-
-TEND_AFTER_S = 0.1
-SECRET = b"a secret of at least thirty-two bytes"
-ANSWER = Completion("smollm2:135m", "llamacpp", "Hi.", "stop", Tokens(3, 2))
-KEY = CacheKey("a" * 64, "acme", "m")
-
-
-def key(number: int, tenant_id: str = "acme", model: str = "m") -> CacheKey:
-    return CacheKey(f"{number:064x}", tenant_id, model)
-
-
-class Workers:
-    """Several caches on one file, and a look into it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "cache.db"
-        self.clock = ManualClock()
-        self._open: list[SqliteCache] = []
-
-    def start(self, *, secret: bytes = SECRET, **settings: int) -> SqliteCache:
-        kept = CacheSettings(**settings)
-        cache = SqliteCache(self.path, kept, self.clock, secret=secret, tend_after_s=TEND_AFTER_S)
-        self._open.append(cache)
-        return cache
-
-    def sql(self, statement: str, *values: Any) -> list[Any]:
-        connection = open_hot(self.path, synchronous="OFF")
-        rows = connection.execute(statement, values).fetchall()
-        connection.close()
-        return rows
-
-    async def stop(self) -> None:
-        for cache in self._open:
-            await cache.aclose()
-
-
-@pytest.fixture
-async def workers(tmp_path: Path) -> AsyncIterator[Workers]:
-    workers = Workers(tmp_path)
-    yield workers
-    await workers.stop()
+from tests.unit.cache.workers import ANSWER, KEY, SECRET, TEND_AFTER_S, Workers, key
 
 
 async def test_an_entry_of_one_worker_is_found_by_another(workers: Workers) -> None:
@@ -85,6 +43,11 @@ async def test_the_table_has_the_columns_of_the_contract(workers: Workers) -> No
         "update ai_cache set response_data = cast(replace(response_data, 'Hi', 'Ho') as blob)",
         "update ai_cache set mac = zeroblob(32)",
         "update ai_cache set mac = zeroblob(0)",
+        "update ai_cache set mac = 'text'",
+        "update ai_cache set response_data = 'text'",
+        "update ai_cache set response_data = 1",
+        "update ai_cache set created_at = 'text'",
+        "update ai_cache set created_at = -1",
         "update ai_cache set expires_at = expires_at + 1",
         "update ai_cache set created_at = created_at + 1",
         "update ai_cache set cache_key = replace(cache_key, 'a', 'b')",
@@ -105,14 +68,16 @@ async def test_an_entry_of_another_secret_is_a_miss(workers: Workers) -> None:
     assert await workers.start(secret=b"another secret of thirty-two byte").get(KEY) is None
 
 
-async def test_an_entry_that_is_genuine_but_of_another_shape_is_a_miss(workers: Workers) -> None:
+@pytest.mark.parametrize("payload", [b'{"model":"m"}', b"\x80\x04\x95\x1e\x00\x00\x00"])
+async def test_an_entry_that_is_genuine_but_no_answer_is_a_miss(workers: Workers, payload: bytes) -> None:
+    """Bytes of another version, or a pickle, which is not opened."""
     cache = workers.start()
     await cache.put(KEY, ANSWER)
     ((created, expires),) = workers.sql("select created_at, expires_at from ai_cache")
-    payload = b'{"model":"m"}'
-    mac = cache._mac(KEY, created, expires, payload=payload)
+    mac, _ = MacSeal(SECRET).closed(head_of(KEY, created, expires), KEY.tenant_id, payload)
     workers.sql("update ai_cache set response_data = ?, mac = ?", payload, mac)
     assert await cache.get(KEY) is None
+    assert workers.sql("select count(*) from ai_cache") == [(0,)]
 
 
 async def test_hits_and_misses_of_all_workers_are_summed(workers: Workers) -> None:
@@ -129,14 +94,17 @@ async def test_hits_and_misses_of_all_workers_are_summed(workers: Workers) -> No
     assert again.hit_count == 4
 
 
-async def test_a_hundred_look_ups_are_written_at_once(workers: Workers) -> None:
+async def test_hits_of_many_entries_are_written_at_once(workers: Workers) -> None:
     cache = workers.start()
-    await cache.put(KEY, ANSWER)
-    for _ in range(TALLY_MAX - 1):
-        await cache.get(KEY)
+    for number in range(TALLY_MAX):
+        await cache.put(key(number), ANSWER)
+    for number in range(TALLY_MAX - 1):
+        await cache.get(key(number))
+        await cache.get(key(number))
     assert workers.sql("select hits from ai_cache_state") == [(0,)]
-    await cache.get(KEY)
-    assert workers.sql("select hits from ai_cache_state") == [(TALLY_MAX,)]
+    await cache.get(key(TALLY_MAX - 1))
+    assert workers.sql("select hits from ai_cache_state") == [(2 * TALLY_MAX - 1,)]
+    assert workers.sql("select sum(hit_count), max(hit_count) from ai_cache") == [(2 * TALLY_MAX - 1, 2)]
 
 
 async def test_fewer_look_ups_are_written_after_a_while_and_at_the_end(workers: Workers) -> None:
@@ -175,7 +143,9 @@ async def test_cleared_and_expired_entries_are_swept_away_in_steps(workers: Work
     assert cleared == SWEEP_ROWS + 9, "the first was replaced by that of tenant b"
     assert workers.sql("select count(*) from ai_cache") == [(SWEEP_ROWS + 10,)]
     async with asyncio.timeout(5):
-        while workers.sql("select count(*) from ai_cache_clearings") != [(0,)]:
+        while workers.sql("select count(*) from ai_cache_scopes where row_count > entries") != [(0,)]:
+            await asyncio.sleep(0.02)
+        while workers.sql("select tenant_id from ai_cache_scopes") != [("b",)]:
             await asyncio.sleep(0.02)
     assert workers.sql("select count(*) from ai_cache") == [(1,)]
     workers.clock.advance_s(4_000)
@@ -186,31 +156,12 @@ async def test_cleared_and_expired_entries_are_swept_away_in_steps(workers: Work
     assert workers.sql("select bytes from ai_cache_state") == [(0,)]
 
 
-async def test_clearing_everything_forgets_earlier_clearings(workers: Workers) -> None:
-    cache = workers.start()
-    for tenant_id in ("a", "b", "c"):
-        await cache.clear(tenant_id=tenant_id)
-    await cache.clear()
-    assert workers.sql("select is_any_tenant, is_any_model from ai_cache_clearings") == [(1, 1)]
-
-
 async def test_an_empty_name_is_not_everything(workers: Workers) -> None:
     cache = workers.start()
     await cache.put(KEY, ANSWER)
     assert await cache.clear(tenant_id="") == 0
     assert await cache.clear(model="") == 0
     assert await cache.get(KEY) is not None
-
-
-async def test_what_is_expired_makes_room_before_what_is_used(workers: Workers) -> None:
-    large = replace(ANSWER, text="x" * 200_000)
-    cache = workers.start(bytes_max=1_048_576, ttl_s=100)
-    for number in range(3):
-        await cache.put(key(number), large)
-    workers.clock.advance_s(200)
-    for number in range(3, 7):
-        await cache.put(key(number), large)
-    assert [await cache.get(key(number)) is not None for number in range(3, 7)] == [True] * 4
 
 
 async def test_many_small_entries_make_room_for_a_large_one(workers: Workers) -> None:
@@ -291,17 +242,6 @@ async def test_a_folder_that_vanished_is_a_miss_and_counted(workers: Workers, tm
     assert await cache.get(KEY) is not None
 
 
-async def test_a_pickle_is_not_opened(workers: Workers) -> None:
-    cache = workers.start()
-    await cache.put(KEY, ANSWER)
-    payload = b"\x80\x04\x95\x1e\x00\x00\x00"
-    ((created, expires),) = workers.sql("select created_at, expires_at from ai_cache")
-    workers.sql(
-        "update ai_cache set response_data = ?, mac = ?", payload, cache._mac(KEY, created, expires, payload=payload)
-    )
-    assert await cache.get(KEY) is None
-
-
 async def test_values_never_stand_in_statements(workers: Workers) -> None:
     cache = workers.start()
     evil = CacheKey("c" * 64, "x'; drop table ai_cache; --", 'm" or 1=1')
@@ -316,4 +256,26 @@ def test_the_file_is_a_plain_database(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "cache.db") as connection:
         names = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
     connection.close()
-    assert {"ai_cache", "ai_cache_clearings", "ai_cache_state"} <= names
+    assert names == {"ai_cache", "ai_cache_leases", "ai_cache_scopes", "ai_cache_state"}
+
+
+async def test_what_was_cleared_makes_room_before_what_is_used(workers: Workers) -> None:
+    """Cleared entries wait for the sweep, and until then are counted in the bytes of all."""
+    large = replace(ANSWER, text="x" * 200_000)
+    cache = workers.start(bytes_max=1_048_576)
+    await cache.put(key(0, "b"), large)
+    for number in range(1, 5):
+        await cache.put(key(number, f"tenant {number}"), large)
+        await cache.clear(tenant_id=f"tenant {number}")
+    for number in range(5, 9):
+        await cache.put(key(number, "b"), large)
+    assert [await cache.get(key(number, "b")) is not None for number in (0, 5, 6, 7, 8)] == [True] * 5
+
+
+async def test_times_that_are_none_are_a_miss(workers: Workers) -> None:
+    cache = workers.start()
+    await cache.put(KEY, ANSWER)
+    workers.sql("update ai_cache set expires_at = 'text', hit_count = 'text'")
+    assert await cache.get(KEY) is None
+    await cache.put(KEY, ANSWER)
+    assert await cache.get(KEY) is not None

@@ -146,6 +146,17 @@ def test_a_level_is_restated_in_whole_tokens_when_the_period_changed() -> None:
     assert arithmetic.restated(minutely, -1, HOURLY.token_units) == -minutely.token_units, "debt is not forgiven"
 
 
+@given(buckets, buckets, st.data())
+def test_a_debt_that_another_bucket_made_is_no_deeper_than_is_exact(
+    before: Bucket, bucket: Bucket, data: st.DataObject
+) -> None:
+    level = data.draw(st.integers(before.floor_units, before.cap_units))
+    found = arithmetic.restated(bucket, level, before.token_units)
+    tokens = Fraction(level, before.token_units)
+    exact = tokens if before.token_units == bucket.token_units else floor(tokens)
+    assert found == max(bucket.floor_units, exact * bucket.token_units)
+
+
 @given(buckets, st.data())
 def test_a_lone_retry_after_the_wait_succeeds_and_a_second_earlier_fails(bucket: Bucket, data: st.DataObject) -> None:
     level = data.draw(st.integers(bucket.floor_units, bucket.cap_units))
@@ -287,6 +298,12 @@ def test_one_unit_short_is_short() -> None:
     assert arithmetic.wait_s(HOURLY, State(3 * HOURLY.token_units, NOW_US), NOW_US, amount=3) == 0
 
 
+def test_what_just_fits_does_not_wait_for_a_clock_that_went_back() -> None:
+    ahead = State(3 * HOURLY.token_units, NOW_US + 5 * SECOND_US)
+    assert arithmetic.wait_s(HOURLY, ahead, NOW_US, amount=3) == 0
+    assert arithmetic.wait_s(HOURLY, ahead, NOW_US, amount=4) == 5 + 36
+
+
 def test_a_coarse_bucket_that_is_just_full_keeps_no_part_of_a_unit() -> None:
     coarse = Bucket("b", "t", burst=5_000_000_000_000, rate=10_000, period_s=1)
     almost = coarse.cap_units - 10_000
@@ -313,6 +330,14 @@ def test_a_standing_that_refused_nothing_has_no_wait() -> None:
 def test_a_take_of_nothing_is_allowed() -> None:
     decision, after = arithmetic.taken([], [], NOW_US)
     assert (decision.is_allowed, decision.standings, list(after)) == (True, (), [])
+    assert (decision.refused_by, decision.retry_after_s) == (None, 0)
+
+
+def test_states_that_are_not_of_the_costs_are_refused() -> None:
+    costs = costs_of(1, 5)
+    for states in (states_of(costs, 10, 10)[:1], [*states_of(costs, 10, 10), State(0, NOW_US)]):
+        with pytest.raises(ValueError, match="zip"):
+            arithmetic.taken(costs, states, NOW_US)
 
 
 def test_a_take_that_names_a_bucket_or_slots_twice_is_refused() -> None:

@@ -1,5 +1,6 @@
 """What only the SQLite limiter has to do: survive its file, stay small, and wait for nobody."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,89 @@ async def test_a_file_that_is_held_is_unavailable_and_takes_nothing(tmp_path: Pa
     holder.execute("rollback")
     (standing,) = await limiter.peek([bucket()])
     assert standing.remaining == 4
+
+
+async def test_takes_of_one_turn_are_decided_in_their_order(tmp_path: Path) -> None:
+    limiter = SqliteLimiter(tmp_path / "l.db", ManualClock())
+    takes = [one(str(number), of=bucket("a" if number % 3 else "b", burst=4)) for number in range(12)]
+    decisions = await asyncio.gather(*map(limiter.take, takes))
+    left = [(decision.is_allowed, decision.standings[0].remaining) for decision in decisions]
+    assert left[0::3] == [(True, 3), (True, 2), (True, 1), (True, 0)]
+    assert [pair for number, pair in enumerate(left) if number % 3] == [
+        *[(True, 3), (True, 2), (True, 1), (True, 0)],
+        *[(False, 0)] * 4,
+    ]
+    assert [standing.remaining for standing in await limiter.peek([bucket("a", burst=4), bucket("b", burst=4)])] == [
+        0,
+        0,
+    ]
+
+
+async def test_takes_of_one_turn_are_one_transaction(tmp_path: Path) -> None:
+    limiter = SqliteLimiter(tmp_path / "l.db", ManualClock())
+    watcher = open_hot(tmp_path / "l.db", synchronous="OFF")
+    seen: list[int] = []
+
+    async def taken(number: int) -> None:
+        await limiter.take(one(str(number), of=bucket(f"k{number}")))
+        seen.append(watcher.execute("select count(*) from buckets").fetchone()[0])
+
+    await asyncio.gather(*map(taken, range(10)))
+    assert seen == [10] * 10, "the first one hears of its take when all are kept"
+    watcher.close()
+
+
+async def test_slots_and_several_buckets_in_one_turn(tmp_path: Path) -> None:
+    limiter = SqliteLimiter(tmp_path / "l.db", ManualClock())
+    slots = (Slots("slots:key:k", "acme", 2),)
+    takes = [Take(str(number), (Cost(bucket("a"), 1), Cost(bucket("b", 3), 1)), slots) for number in range(4)]
+    decisions = await asyncio.gather(limiter.take(one("before", of=bucket("a"))), *map(limiter.take, takes))
+    assert [decision.refused_by for decision in decisions] == [None, None, None, "slots:key:k", "slots:key:k"]
+    standings = await limiter.peek([bucket("a"), bucket("b", 3)])
+    assert [standing.remaining for standing in standings] == [2, 1]
+
+
+async def test_a_limit_that_changes_within_a_turn(tmp_path: Path) -> None:
+    limiter = SqliteLimiter(tmp_path / "l.db", ManualClock())
+    hourly = Bucket("requests:key:k", "acme", burst=5, rate=5, period_s=3_600)
+    minutely = Bucket("requests:key:k", "acme", burst=4, rate=4, period_s=60)
+    decisions = await asyncio.gather(*(limiter.take(one(str(b.period_s), of=b)) for b in (hourly, minutely, hourly)))
+    assert [decision.standings[0].remaining for decision in decisions] == [4, 3, 2]
+
+
+async def test_who_is_cancelled_takes_nothing(tmp_path: Path) -> None:
+    limiter = SqliteLimiter(tmp_path / "l.db", ManualClock())
+    tasks = [asyncio.create_task(limiter.take(one(str(number), of=bucket()))) for number in range(3)]
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    asyncio.get_running_loop().call_soon(tasks[1].cancel)
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(result) for result in results[:2]] == [asyncio.CancelledError, asyncio.CancelledError]
+    (standing,) = await limiter.peek([bucket()])
+    assert standing.remaining == 4, "the second was cancelled when it had been decided, and gave back"
+
+
+async def test_a_held_file_is_unavailable_to_each_take_of_a_turn(tmp_path: Path) -> None:
+    limiter = SqliteLimiter(tmp_path / "l.db", ManualClock())
+    holder = open_hot(tmp_path / "l.db", synchronous="OFF")
+    holder.execute("begin immediate")
+    takes = [limiter.take(one(str(number), of=bucket())) for number in range(3)]
+    errors = await asyncio.gather(*takes, return_exceptions=True)
+    assert [type(error) for error in errors] == [StoreUnavailable] * 3
+    assert len(set(map(id, errors))) == 3, "each has a traceback of its own"
+    holder.execute("rollback")
+    assert (await limiter.take(one("4", of=bucket()))).is_allowed
+
+
+async def test_after_a_fault_of_our_own_nobody_waits_for_ever(tmp_path: Path) -> None:
+    limiter = SqliteLimiter(tmp_path / "l.db", ManualClock())
+    await limiter.aclose()
+    faults: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(repr(context["exception"])))
+    takes = [limiter.take(one(str(number), of=bucket())) for number in range(2)]
+    results = await asyncio.gather(*takes, return_exceptions=True)
+    assert [type(result) for result in results] == [asyncio.CancelledError] * 2
+    assert faults == ["ProgrammingError('Cannot operate on a closed database.')"]
 
 
 async def test_full_buckets_closed_takes_and_lapsed_leases_leave(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ def test_everything_is_counted_under_its_name():
     metrics.limit_refusal("free")
     metrics.engine_error("llamacpp", "engines.timeout")
     metrics.engine_first_token("llamacpp", 0.3)
+    metrics.idempotency("replayed")
     metrics.request_opened()
     metrics.request_opened()
     metrics.request_closed()
@@ -41,8 +42,28 @@ def test_everything_is_counted_under_its_name():
     assert found['aiservice_limit_refusals_total{tier="free"}'] == 1
     assert found['aiservice_engine_errors_total{code="engines.timeout",engine="llamacpp"}'] == 1
     assert found['aiservice_engine_first_token_seconds_count{engine="llamacpp"}'] == 1
+    assert found['aiservice_idempotency_total{result="replayed"}'] == 1
     assert found["aiservice_open_requests"] == 1
     assert found["aiservice_usage_spool_bytes"] == 17
+
+
+def test_observations_add_up_bucket_by_bucket():
+    metrics = Metrics(["/a", "/b"])
+    for seconds in (0.005, 0.0051, 0.01, 120.0, 121.0):
+        metrics.request("/a", 200, seconds)
+    metrics.request("/b", 200, 1.0)
+    metrics.flush()
+    metrics.request("/a", 200, 0.25)
+
+    found = samples(metrics)
+    of_a = {
+        bound: found[f'aiservice_request_seconds_bucket{{endpoint="/a",le="{bound}"}}']
+        for bound in ("0.005", "0.01", "0.1", "0.25", "60.0", "120.0", "+Inf")
+    }
+    assert of_a == {"0.005": 1, "0.01": 3, "0.1": 3, "0.25": 4, "60.0": 4, "120.0": 5, "+Inf": 6}
+    assert found['aiservice_request_seconds_count{endpoint="/a"}'] == 6
+    assert found['aiservice_request_seconds_sum{endpoint="/a"}'] == pytest.approx(241.2701)
+    assert found['aiservice_request_seconds_sum{endpoint="/b"}'] == 1
 
 
 def test_an_unknown_endpoint_is_other():

@@ -68,6 +68,57 @@ def test_every_index_and_constraint_has_the_name_that_the_tables_give_it(tmp_pat
     migrated.dispose()
 
 
+KEY = "0000000000000000000000000000000"
+COLUMNS = (
+    "id, api_key_id, tenant_id, endpoint, prompt_tokens, completion_tokens, total_tokens, tokens_saved, cost_nano, "
+    "model_used, response_cached, response_time_ms, status_code, created_at"
+)
+ROWS = (
+    (f"{KEY}1", f"{KEY}a", "acme", "/e", 3, 4, 7, 0, 7, "m", 0, 10, 200, 1_769_860_800_000_000),
+    (f"{KEY}2", f"{KEY}a", "acme", "/e", 5, 6, 11, 0, 8, "m", 0, 20, 200, 1_769_864_399_999_999),
+    (f"{KEY}3", f"{KEY}a", "acme", "/e", 0, 0, 0, 9, 0, "m", 1, 1, 200, 1_769_864_400_000_000),
+    (f"{KEY}4", f"{KEY}b", "acme", "/e", 0, 0, 0, 0, 0, None, 0, 2, 429, 1_769_864_400_000_000),
+)
+
+
+def insert_rows(data_dir: Path) -> None:
+    marks = ", ".join("?" * len(ROWS[0]))
+    with closing(sqlite3.connect(data_dir / MAIN_FILE)) as connection, connection:
+        connection.executemany(f"insert into ai_usage_logs ({COLUMNS}) values ({marks})", ROWS)
+
+
+def test_rows_that_were_there_before_the_sums_are_summed_up(tmp_path: Path):
+    upgrade(tmp_path, "0001")
+    insert_rows(tmp_path)
+
+    upgrade(tmp_path)
+
+    with closing(sqlite3.connect(tmp_path / MAIN_FILE)) as connection:
+        hours = connection.execute("select * from ai_usage_rollups order by hour, api_key_id").fetchall()
+        totals = connection.execute("select * from ai_usage_totals order by status_code").fetchall()
+    assert hours == [
+        ("acme", f"{KEY}a", 1_769_860_800_000_000, "/e", "m", 200, 2, 0, 8, 10, 0, 15, 30),
+        ("acme", f"{KEY}a", 1_769_864_400_000_000, "/e", "m", 200, 1, 1, 0, 0, 9, 0, 1),
+        ("acme", f"{KEY}b", 1_769_864_400_000_000, "/e", "", 429, 1, 0, 0, 0, 0, 0, 2),
+    ]
+    assert totals == [(200, 3, 1, 8, 10, 9, 15, 31), (429, 1, 0, 0, 0, 0, 0, 2)]
+
+
+def test_rows_stay_when_the_sums_are_undone_and_made_again(tmp_path: Path):
+    upgrade(tmp_path, "0001")
+    insert_rows(tmp_path)
+    upgrade(tmp_path)
+
+    downgrade(tmp_path, "0001")
+    assert "ai_usage_rollups" not in names(tmp_path)
+    upgrade(tmp_path)
+
+    with closing(sqlite3.connect(tmp_path / MAIN_FILE)) as connection:
+        assert connection.execute("select count(*) from ai_usage_logs").fetchone() == (4,)
+        assert connection.execute("select sum(requests) from ai_usage_rollups").fetchone() == (4,)
+        assert connection.execute("select sum(requests) from ai_usage_totals").fetchone() == (4,)
+
+
 def test_the_constant_is_the_newest_script():
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS_DIR).replace("%", "%%"))

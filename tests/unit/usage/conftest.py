@@ -3,10 +3,10 @@
 import itertools
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from aiservice.core.clock import SystemClock
 from aiservice.core.errors import StoreUnavailable, Unexpected

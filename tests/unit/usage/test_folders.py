@@ -1,6 +1,9 @@
 """Locks that die with their process, and what lies in the spool's root."""
 
 import os
+from pathlib import PosixPath
+
+import pytest
 
 from aiservice.usage import folders
 
@@ -41,6 +44,27 @@ def test_remove_leaves_a_folder_that_somebody_else_has_claimed_meanwhile(tmp_pat
     os.close(newer)
 
 
+class ClaimedPath(PosixPath):
+    """A folder that somebody claims just before it is removed."""
+
+    def rmdir(self) -> None:
+        (self / folders.LOCK_NAME).touch()
+        super().rmdir()
+
+
+def test_remove_leaves_a_folder_that_is_claimed_at_the_last_moment(tmp_path):
+    folders.remove(ClaimedPath(tmp_path))
+
+    assert (tmp_path / folders.LOCK_NAME).exists()
+
+
+def test_a_folder_that_holds_something_is_not_removed(tmp_path):
+    folders.file_path(tmp_path, 1).touch()
+
+    with pytest.raises(OSError, match="not empty"):
+        folders.remove(tmp_path)
+
+
 def test_only_worker_folders_count(tmp_path):
     for name in (*IDS, folders.DAMAGED_NAME):
         (tmp_path / name).mkdir()
@@ -66,3 +90,37 @@ def test_files_are_in_order_of_their_number(tmp_path):
         folders.file_path(tmp_path, number).write_bytes(b"")
 
     assert [int(path.stem) for path in folders.spool_files(tmp_path)] == [9, 10, 100]
+
+
+def test_whether_a_folder_is_claimed_is_seen_without_a_trace(tmp_path):
+    assert not folders.is_claimed(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    lock = folders.claim(tmp_path)
+    assert lock is not None
+
+    assert folders.is_claimed(tmp_path)
+
+    os.close(lock)
+    assert not folders.is_claimed(tmp_path)
+    assert (tmp_path / folders.LOCK_NAME).exists()
+
+
+def test_the_oldest_moment_of_the_others(tmp_path):
+    mine, others = tmp_path / IDS[0], [tmp_path / IDS[1], tmp_path / IDS[0].replace("b", "c")]
+    assert folders.oldest_moment_us(tmp_path, but=mine) is None
+    for number, folder in enumerate((mine, *others)):
+        folder.mkdir()
+        lock = folders.claim(folder)
+        assert lock is not None
+        folders.set_moment(lock, 1_750_000_000_123_456 + number)
+        os.close(lock)
+    assert folders.oldest_moment_us(tmp_path, but=mine) == 1_750_000_000_123_457
+
+    (others[0] / folders.LOCK_NAME).unlink()
+
+    assert folders.oldest_moment_us(tmp_path, but=mine) == 1_750_000_000_123_458
+
+
+def test_a_root_that_was_not_made_yet_has_no_folders_and_its_disk_has_room(tmp_path):
+    assert list(folders.worker_folders(tmp_path / "spool")) == []
+    assert folders.free_bytes(tmp_path / "spool") > 0

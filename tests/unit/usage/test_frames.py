@@ -1,6 +1,10 @@
 """The file format: what was written is read, what was damaged is cut, and nothing wrong is ever read."""
 
+import itertools
+import os
 import random
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,57 +13,60 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aiservice.usage import frames
-from aiservice.usage.frames import EndEntry, Header, SpoolReader, StartEntry
-from aiservice.usage.model import UsageRecord, UsageStart
+from aiservice.usage.frames import Header, SpoolReader, frame
+from aiservice.usage.model import UsageMark, UsageRecord, UsageStart
 
 WORKER = "01977a2b-0000-7000-8000-00000000000a"
 HEADER = Header(WORKER, 3, 41)
+DAMAGES = 10_000
+NEXT_SEQ = 41 + 36
 
 
-def contents(make_start: Callable[..., UsageStart], make_record: Callable[..., UsageRecord], *, count: int) -> bytes:
-    """A file of starts, marks and ends in turn."""
-    parts, seq = [HEADER.to_bytes()], HEADER.first_seq
+def written(*entries: frames.Entry) -> bytes:
+    """A file of these entries."""
+    frames_ = [frame(entry, seq, HEADER.salt) for seq, entry in enumerate(entries, HEADER.first_seq)]
+    return HEADER.to_bytes() + b"".join(frames_)
+
+
+def turns(
+    make_start: Callable[..., UsageStart], make_record: Callable[..., UsageRecord], *, count: int
+) -> list[frames.Entry]:
+    """Starts, marks and ends in turn."""
+    entries: list[frames.Entry] = []
     for number in range(count):
         start = make_start()
-        payloads = (
-            frames.start_payload(seq, start),
-            frames.progress_payload(seq + 1, (start.id, number)),
-            frames.end_payload(seq + 2, make_record(start, completion_tokens=number)),
-        )
-        parts += [frames.frame(payload, HEADER.salt) for payload in payloads]
-        seq += 3
-    return b"".join(parts)
+        entries += (start, UsageMark(start.id, number, 10), make_record(start, completion_tokens=number))
+    return entries
+
+
+def framed(payload: bytes) -> bytes:
+    """Any bytes as the record that would follow `whole`."""
+    length = len(payload)
+    return struct.pack("<II", length, zlib.crc32(payload, HEADER.salt ^ length ^ NEXT_SEQ)) + payload
 
 
 @pytest.fixture
 def whole(make_start, make_record) -> bytes:
-    return contents(make_start, make_record, count=12)
+    return written(*turns(make_start, make_record, count=12))
 
 
 def read(path: Path, data: bytes) -> tuple[list[frames.Entry], SpoolReader]:
-    path.write_bytes(data)
+    # A file that was emptied first would be flushed to the disk when it is closed, ten thousand times.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+    os.pwrite(descriptor, data, 0)
+    os.truncate(descriptor, len(data))
+    os.close(descriptor)
     reader = SpoolReader(path)
     return list(reader), reader
 
 
 def test_what_was_written_is_read(tmp_path, make_start, make_record):
-    start, record = make_start(user_id=None), make_record(error_message="engines.failed", model_used=None)
-    data = HEADER.to_bytes() + b"".join(
-        frames.frame(payload, HEADER.salt)
-        for payload in (
-            frames.start_payload(41, start),
-            frames.progress_payload(42, (start.id, 7)),
-            frames.end_payload(43, record),
-        )
-    )
+    start = make_start(user_id=None, prompt_price_nano=150)
+    entries = [start, UsageMark(start.id, 7, 2_000), make_record(error_message="engines.failed", model_used=None)]
 
-    entries, reader = read(tmp_path / "f", data)
+    found, reader = read(tmp_path / "f", written(*entries))
 
-    assert isinstance(entries[0], StartEntry)
-    assert entries[0].start() == start
-    assert entries[1] == frames.ProgressEntry(42, start.id, 7)
-    assert isinstance(entries[2], EndEntry)
-    assert entries[2].record() == record
+    assert found == entries
     assert (reader.header, reader.next_seq, reader.damage) == (HEADER, 44, None)
 
 
@@ -77,20 +84,26 @@ def test_damage_gives_only_whole_right_entries(tmp_path, whole, data):
     assert entries == original[: len(entries)]
 
 
-def test_many_bit_flips_and_truncations(tmp_path, whole):
-    """The same with cheap random numbers, and every flip inside the file costs at least the entry that it hit."""
-    original, _ = read(tmp_path / "whole", whole)
-    chance = random.Random(7)
-    for _ in range(500):
-        cut = chance.randrange(len(whole)) if chance.random() < 0.3 else len(whole)
-        damaged = bytearray(whole[:cut])
-        bit = chance.randrange(max(1, len(damaged) * 8))
-        if damaged:
-            damaged[bit // 8] ^= 1 << bit % 8
-        entries, reader = read(tmp_path / "damaged", bytes(damaged))
-        assert entries == original[: len(entries)]
-        assert len(entries) < len(original)
-        assert reader.damage is not None or not damaged
+def test_ten_thousand_truncations_and_bit_flips(tmp_path, make_start, make_record):
+    """What stands before the damage is read and nothing after it; only a cut between two records goes unseen."""
+    entries = turns(make_start, make_record, count=3)
+    ends = list(itertools.accumulate(len(frame(entry, 0, 0)) for entry in entries))
+    whole, chance = written(*entries), random.Random(7)
+    for _ in range(DAMAGES):
+        damaged = bytearray(whole)
+        if chance.random() < 0.3:
+            at = chance.randrange(len(whole))
+            del damaged[at:]
+        else:
+            bits = [chance.randrange(len(whole) * 8) for _ in range(chance.choice((1, 1, 1, 2, 8)))]
+            for bit in set(bits):
+                damaged[bit // 8] ^= 1 << bit % 8
+            at = min(bits) // 8
+        before = sum(frames.HEADER_BYTES + end <= at for end in ends)
+        found, reader = read(tmp_path / "damaged", bytes(damaged))
+        assert found == entries[:before]
+        is_cut_between = len(damaged) in (0, frames.HEADER_BYTES + (0, *ends)[before])
+        assert (reader.damage is None) == is_cut_between
 
 
 @pytest.mark.parametrize("tail", [b"", b"\0" * 3, b"\0" * 5_000])
@@ -108,10 +121,10 @@ def test_zeros_behind_the_records_are_the_end(tmp_path, whole, tail):
         (b"\xff\xff\xff\0abcd123", "corrupt"),
         (b"\0" * 8 + b"x" * 40, "corrupt"),
         (b"\x05\0\0\0abcd12345", "corrupt"),
-        (frames.frame(b"\x93\x09\x01\x02", HEADER.salt), "undecodable"),
-        (frames.frame(b"\xff" * 9, HEADER.salt), "undecodable"),
-        (frames.frame(frames.progress_payload(70, ("id", 1)), HEADER.salt), "out of sequence"),
-        (frames.frame(frames.progress_payload(77, ("id", 1)), HEADER.salt ^ 1), "corrupt"),
+        (framed(b"\x93\x09\x01\x02"), "undecodable"),
+        (framed(b"\xff" * 9), "undecodable"),
+        (frame(UsageMark("id", 1), NEXT_SEQ + 1, HEADER.salt), "corrupt"),
+        (frame(UsageMark("id", 1), NEXT_SEQ, HEADER.salt ^ 1), "corrupt"),
     ],
 )
 def test_a_bad_tail_is_cut_and_named(tmp_path, whole, tail, damage):
@@ -141,8 +154,8 @@ def test_a_file_that_was_never_written_is_empty(tmp_path, data):
 
 
 def test_another_version_is_not_read():
-    changed = bytearray(HEADER.to_bytes())
-    changed[8] = 9
+    body = bytearray(HEADER.to_bytes()[:-4])
+    body[8] += 1
 
-    assert frames.read_header(bytes(changed)) is None
+    assert frames.read_header(bytes(body) + struct.pack("<I", zlib.crc32(body))) is None
     assert frames.read_header(HEADER.to_bytes()) == HEADER

@@ -12,7 +12,7 @@ import pytest
 from aiservice.core.clock import SystemClock
 from aiservice.usage import folders
 from aiservice.usage.delivery import Delivery
-from aiservice.usage.model import LedgerCounts
+from aiservice.usage.model import LedgerCounts, UsageMark
 from aiservice.usage.recovery import WORKER_LOST, Adopter, Leftover, lost
 from aiservice.usage.spool import Spool, SpoolShape
 
@@ -24,7 +24,7 @@ import itertools, os, sys
 from pathlib import Path
 from aiservice.core.clock import SystemClock
 from aiservice.core.ids import uuid7
-from aiservice.usage.model import UsageRecord, UsageStart
+from aiservice.usage.model import UsageMark, UsageRecord, UsageStart
 from aiservice.usage.spool import Spool, SpoolShape
 
 clock = SystemClock()
@@ -34,7 +34,7 @@ for number in itertools.count():
     id = uuid7(at_us)
     spool.append_start(UsageStart(id, id, "t", None, "/ai/generate", "m", 3, at_us))
     os.write(1, f"start {id}\\n".encode())
-    spool.append_progress(id, number)
+    spool.append_mark(UsageMark(id, number))
     if number % 2 == 0:
         spool.append_end(UsageRecord(id, id, "t", None, "/ai/generate", "m", 3, 4, 0, False, 5, 200, None, at_us))
         os.write(1, f"end {id}\\n".encode())
@@ -52,10 +52,12 @@ def kill(spool: Spool) -> None:
 
 
 async def test_ends_become_rows_and_starts_become_lost_requests(spool, store, make_start, make_record):
-    ended, running, silent, hit = make_start(), make_start(), make_start(), make_record(response_cached=True)
+    ended, silent, hit = make_start(), make_start(), make_record(response_cached=True)
+    running = make_start(prompt_price_nano=100, completion_price_nano=1_000)
     for start in (ended, running, silent):
         spool.append_start(start)
-    spool.append_progress(running.id, 17)
+    spool.append_mark(UsageMark(running.id, 9, 500))
+    spool.append_mark(mark := UsageMark(running.id, 17, 1_500))
     end = make_record(ended)
     spool.append_end(end)
     spool.append_end(hit)
@@ -67,12 +69,14 @@ async def test_ends_become_rows_and_starts_become_lost_requests(spool, store, ma
     assert store.rows == {
         end.id: end,
         hit.id: hit,
-        running.id: lost(running, 17),
-        silent.id: lost(silent, 0),
+        running.id: lost(running, mark),
+        silent.id: lost(silent, None),
     }
     row = store.rows[running.id]
     assert (row.status_code, row.error_message, row.prompt_tokens) == (500, WORKER_LOST, running.prompt_tokens)
-    assert (row.completion_tokens, row.created_at_us) == (17, running.created_at_us)
+    assert (row.completion_tokens, row.created_at_us, row.response_time_ms) == (17, running.created_at_us, 1_500)
+    assert row.cost_nano == running.prompt_tokens * 100 + 17 * 1_000
+    assert (store.rows[silent.id].response_time_ms, store.rows[silent.id].cost_nano) == (0, 0)
     assert (counts.adopted_folders, counts.lost_requests, counts.damaged_files) == (1, 2, 0)
     assert list(spool.root.iterdir()) == []
 
@@ -185,6 +189,37 @@ async def test_a_record_that_was_cut_by_the_death_is_no_damage(spool, store, mak
     assert list(store.rows.values()) == rows[:2]
     assert counts.damaged_files == 0
     assert list(spool.root.iterdir()) == []
+
+
+async def test_a_folder_that_cannot_be_locked_does_not_hold_up_others(root, spool, store, make_record, caplog):
+    spool.append_end(make_record())
+    kill(spool)
+    odd = root / "01977a2b-0000-7000-8000-00000000000a"
+    (odd / folders.LOCK_NAME).mkdir(parents=True)
+
+    await adopter(root, store).adopt_all()
+
+    assert store.row_count == 1
+    assert list(root.iterdir()) == [odd]
+    assert "cannot be adopted now: Is a directory" in caplog.text
+
+
+async def test_a_folder_without_files_is_removed(root, store):
+    (root / "01977a2b-0000-7000-8000-00000000000a").mkdir(parents=True)
+
+    await adopter(root, store).adopt_all()
+
+    assert list(root.iterdir()) == []
+
+
+def test_a_file_without_header_has_no_rows(spool, make_record):
+    spool.append_end(make_record())
+    path = folders.file_path(spool.folder, 9)
+    path.write_bytes(b"AISPOOL")
+    leftover = Leftover([*folders.spool_files(spool.folder)])
+
+    assert len(list(leftover.rows())) == 1
+    assert leftover.damaged == []
 
 
 def test_a_gap_between_files_is_said(spool, make_record, caplog):

@@ -7,11 +7,15 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from aiservice.core.clock import ManualClock, SystemClock
 from aiservice.core.errors import FieldInvalid, ShuttingDown, SpoolFull
 from aiservice.core.settings import UsageSettings
-from aiservice.usage import Ledger, folders
+from aiservice.usage import Ledger, Spool, SpoolShape, folders
+from aiservice.usage.model import NUMBER_MAX
 from aiservice.usage.recovery import WORKER_LOST, Leftover
 
+NOW_US = 1_750_000_000_000_000
+SMALL = SpoolShape(file_bytes_max=4_096, reserve_bytes=8_192)
 FAST = UsageSettings(batch_rows=50, batch_interval_ms=10)
 
 
@@ -86,7 +90,7 @@ async def test_text_and_numbers_that_nothing_can_hold_are_made_to_fit(ledger, st
     await ledger.aclose()
 
     row = store.rows[start.id]
-    assert (row.user_id, row.cost_nano, row.error_message) == ("?", 2**63 - 1, "a b " + "c" * 496)
+    assert (row.user_id, row.cost_nano, row.error_message) == ("?", NUMBER_MAX, "a b " + "c" * 496)
 
 
 async def test_the_store_is_down_and_comes_back(ledger, store, make_record):
@@ -239,6 +243,88 @@ async def test_what_a_dead_worker_left_is_adopted(ledger, store, spool, make_sta
     assert not dead.folder.exists()
     assert store.rows[start.id].error_message == WORKER_LOST
     assert ledger.counts.lost_requests == 1
+
+
+async def test_as_of_is_when_the_oldest_row_that_waits_ended(store, root, disk, make_record):
+    clock = ManualClock(NOW_US)
+    ledger = Ledger(store, Spool(root, clock=clock, shape=SMALL), FAST)
+    assert await ledger.as_of_us() == NOW_US
+    store.is_down = True
+    async with running(ledger):
+        ledger.end(row := make_record(created_at_us=NOW_US - 5_000_000, response_time_ms=2_000))
+        await until(lambda: bool(store.batches))
+        assert await ledger.as_of_us() == row.ended_at_us - 1_000 == NOW_US - 3_001_000
+        store.is_down = False
+        await until(lambda: store.row_count == 1)
+        assert await ledger.as_of_us() == NOW_US
+
+
+async def test_as_of_knows_of_the_other_workers(store, root):
+    clock = ManualClock(NOW_US)
+    mine, other = (Ledger(store, Spool(root, clock=clock, shape=SMALL), FAST) for _ in range(2))
+    clock.advance_s(60)
+    async with running(other):
+        await until(lambda: folders.oldest_moment_us(root, but=mine._spool.folder) == clock.now_us())
+        clock.advance_s(60)
+        assert await mine.as_of_us() == clock.now_us() - 60_000_000
+        await until(lambda: folders.oldest_moment_us(root, but=mine._spool.folder) == clock.now_us())
+        assert await mine.as_of_us() == clock.now_us()
+    await mine.aclose()
+
+
+async def test_a_dead_worker_holds_as_of_back_until_it_is_adopted(store, root, make_record):
+    clock = ManualClock(NOW_US)
+    dead, ledger = Spool(root, clock=clock, shape=SMALL), Ledger(store, Spool(root, clock=clock, shape=SMALL), FAST)
+    dead.publish(NOW_US - 9)
+    dead.append_end(make_record())
+    os.close(dead._lock)
+    assert await ledger.as_of_us() == NOW_US - 9
+
+    async with running(ledger):
+        await until(lambda: ledger.counts.adopted_folders == 1)
+        await until(lambda: not dead.folder.exists())
+        assert await ledger.as_of_us() == NOW_US
+
+
+@pytest.mark.parametrize("is_closed_at_once", [True, False])
+async def test_a_worker_that_starts_on_a_full_disk_refuses_until_there_is_room(
+    store, root, disk, make_start, make_record, is_closed_at_once, caplog
+):
+    disk.is_full = True
+    spool = Spool(root, clock=SystemClock(), shape=SMALL, write=disk.write)
+    assert "the usage spool cannot begin" in caplog.text
+    ledger = Ledger(store, spool, FAST)
+    async with running(ledger):
+        assert ledger.is_full
+        assert ledger.health.is_degraded
+        with pytest.raises(SpoolFull):
+            ledger.start(make_start())
+        with pytest.raises(SpoolFull):
+            ledger.end(make_record())
+        if not is_closed_at_once:
+            await until(lambda: "the usage spool is degraded" in caplog.text)
+            disk.is_full = False
+            await until(lambda: not ledger.is_full)
+            assert not ledger.health.is_full
+            ledger.start(start := make_start())
+            ledger.end(make_record(start))
+            await until(lambda: store.row_count == 1)
+
+    assert list(root.iterdir()) == []
+
+
+async def test_a_disk_that_fails_at_the_end_does_not_hold_up_the_close(store, spool, make_record, caplog):
+    broken, writable = os.pipe()
+    ledger = Ledger(store, spool, FAST)
+    ledger.end(make_record())
+    os.dup2(writable, spool.current.descriptor)
+
+    await ledger.aclose()
+
+    assert "closed without a last sync" in caplog.text
+    assert store.row_count == 1
+    os.close(broken)
+    os.close(writable)
 
 
 async def test_synced_returns_when_all_is_on_disk(store, spool, make_record):

@@ -137,3 +137,42 @@ async def test_a_row_in_memory_only_keeps_its_start_until_it_is_committed(
     assert store.rows[start.id].status_code == 200
     assert spool.open_count == 0
     assert shipper.is_empty
+
+
+async def test_rows_that_no_longer_stay_in_memory_while_their_file_is_shipped(make_shipper, spool, store, make_record):
+    shipper = make_shipper(rows_max=3)
+    rows = [make_record() for _ in range(6)]
+    shipper.add(rows[0], spool.append_end(rows[0]))
+    insert = store.insert
+
+    async def insert_and_more(batch):
+        store.insert = insert
+        for row in rows[1:]:
+            shipper.add(row, spool.append_end(row))
+        return await insert(batch)
+
+    store.insert = insert_and_more
+
+    await shipper.ship(is_all=True)
+
+    assert store.rows == {row.id: row for row in rows}
+    assert shipper.is_empty
+
+
+async def test_the_oldest_that_waits(make_shipper, spool, store, make_start, make_record):
+    shipper = make_shipper(rows_max=2)
+    assert shipper.oldest_us is None
+    rows = [make_record(response_time_ms=number) for number in range(5)]
+    for row in rows:
+        shipper.add(row, spool.append_end(row))
+        assert shipper.oldest_us == rows[0].ended_at_us
+    assert spool.current.is_evicted
+    early = make_record(make_start(), created_at_us=1_000, response_time_ms=1)
+    shipper.add_unspooled(early)
+    assert shipper.oldest_us == 2_000
+
+    await shipper.ship(is_all=True)
+
+    assert shipper.oldest_us is None
+    shipper.add(row := make_record(), spool.append_end(row))
+    assert shipper.oldest_us == row.ended_at_us

@@ -1,49 +1,50 @@
 """The writer: order, rotation, the full disk and its reserve, the lock."""
 
+import errno
 import os
 from contextlib import suppress
-from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PosixPath
 
 import pytest
 
 from aiservice.core.clock import SystemClock
 from aiservice.core.errors import ShuttingDown, SpoolFull
 from aiservice.usage import folders
-from aiservice.usage.frames import EndEntry, Entry, ProgressEntry, SpoolReader, StartEntry
+from aiservice.usage.frames import Entry, SpoolReader
+from aiservice.usage.model import UsageMark, UsageRecord
 from aiservice.usage.spool import Spool, SpoolShape
+
+SMALL = SpoolShape(reserve_bytes=4_096)
 
 
 def entries(folder: Path) -> list[Entry]:
     """All entries of a folder; asserts that nothing is damaged and that the sequence has no gap."""
     found: list[Entry] = []
+    next_seq = None
     for path in folders.spool_files(folder):
         reader = SpoolReader(path)
         found += list(reader)
         assert reader.damage is None
-    assert [entry.seq for entry in found] == list(range(found[0].seq, found[0].seq + len(found)))
+        assert reader.header is not None
+        assert next_seq in (None, reader.header.first_seq)
+        next_seq = reader.next_seq
     return found
 
 
 def test_a_record_is_in_the_file_when_append_returns(spool, make_start, make_record):
     start = make_start()
     spool.append_start(start)
-    spool.append_progress(start.id, 5)
+    mark = UsageMark(start.id, 5, 1_200)
+    spool.append_mark(mark)
     record = make_record(start)
     spool.append_end(record)
 
-    first, second, third = entries(spool.folder)
-
-    assert isinstance(first, StartEntry)
-    assert first.start() == start
-    assert second == ProgressEntry(2, start.id, 5)
-    assert isinstance(third, EndEntry)
-    assert third.record() == record
+    assert entries(spool.folder) == [start, mark, record]
     assert (spool.seq, spool.open_count) == (3, 0)
 
 
-def test_progress_of_an_unknown_request_is_nothing(spool, make_start):
-    spool.append_progress(make_start().id, 5)
+def test_a_mark_of_an_unknown_request_is_nothing(spool, make_start):
+    spool.append_mark(UsageMark(make_start().id, 5))
 
     assert spool.seq == 0
 
@@ -51,20 +52,33 @@ def test_progress_of_an_unknown_request_is_nothing(spool, make_start):
 def test_a_new_file_begins_with_what_is_open(spool, make_start, make_record):
     streaming = make_start()
     spool.append_start(streaming)
-    spool.append_progress(streaming.id, 9)
+    mark = UsageMark(streaming.id, 9)
+    spool.append_mark(mark)
     while len(spool.files) == 1:
         spool.append_end(make_record())
-    spool.append_end(make_record(streaming, completion_tokens=20))
-
-    last = list(SpoolReader(spool.current.path))
+    end = make_record(streaming, completion_tokens=20)
+    spool.append_end(end)
 
     assert len(entries(spool.folder)) == spool.seq
-    assert isinstance(last[0], StartEntry)
-    assert last[0].start() == streaming
-    assert isinstance(last[1], ProgressEntry)
-    assert (last[1].id, last[1].completion_tokens) == (streaming.id, 9)
-    assert isinstance(last[2], EndEntry)
-    assert len(last) == 3
+    assert list(SpoolReader(spool.current.path)) == [streaming, mark, end]
+
+
+def test_a_request_whose_start_fills_the_file_is_open_in_the_next_one_too(spool, make_start):
+    while len(spool.files) == 1:
+        last = make_start()
+        spool.append_start(last)
+
+    assert last in list(SpoolReader(spool.current.path))
+
+
+def test_a_request_whose_end_fills_the_file_is_not_open_in_the_next_one(spool, make_start, make_record):
+    start = make_start()
+    spool.append_start(start)
+    spool.current.rotate_at = spool.current.end + 1
+    spool.append_end(make_record(start))
+
+    assert len(spool.files) == 2
+    assert list(SpoolReader(spool.current.path)) == []
 
 
 def test_many_open_requests_do_not_rotate_for_ever(spool, make_start):
@@ -76,7 +90,7 @@ def test_many_open_requests_do_not_rotate_for_ever(spool, make_start):
 
 
 def test_renew_begins_a_file_early_only_when_there_is_much(root, make_record):
-    spool = Spool(root, clock=SystemClock(), shape=SpoolShape(reserve_bytes=4_096))
+    spool = Spool(root, clock=SystemClock(), shape=SMALL)
     spool.append_end(make_record())
     spool.renew()
     assert len(spool.files) == 1
@@ -105,10 +119,10 @@ def test_on_a_full_disk_running_requests_end_in_the_reserve(spool, disk, make_st
     assert (caught.value.status, caught.value.retry_after_s) == (503, 5)
     with pytest.raises(SpoolFull):
         spool.append_end(make_record())
-    spool.append_progress(running[1].id, 3)
+    spool.append_mark(UsageMark(running[1].id, 3))
     for end in ends[1:]:
         spool.append_end(end)
-    assert [e.record() for e in entries(spool.folder) if isinstance(e, EndEntry)] == ends
+    assert [e for e in entries(spool.folder) if isinstance(e, UsageRecord)] == ends
 
 
 def test_a_start_that_finds_the_disk_full_still_gets_in(spool, disk, make_start):
@@ -126,7 +140,7 @@ def test_a_mark_that_finds_the_disk_full_ends_no_stream(spool, disk, make_start,
     disk.is_full = True
     os.ftruncate(spool._reserve, 0)
 
-    spool.append_progress(start.id, 3)
+    spool.append_mark(UsageMark(start.id, 3))
 
     assert spool.is_full
     assert spool.open_count == 1
@@ -145,7 +159,7 @@ def test_when_the_reserve_is_used_up_the_request_stays_open(spool, disk, make_st
 
     assert spool.open_count == left
     assert 0 < left < 40
-    ended = [entry for entry in entries(spool.folder) if isinstance(entry, EndEntry)]
+    ended = [entry for entry in entries(spool.folder) if isinstance(entry, UsageRecord)]
     assert len(ended) == 40 - left
 
 
@@ -163,8 +177,22 @@ def test_room_again_brings_new_requests_back(spool, disk, make_start, make_recor
     assert len(entries(spool.folder)) == spool.seq
 
 
-def test_a_rotation_without_room_goes_on_in_the_old_file(spool, disk, make_record):
+def test_a_record_that_does_not_fit_into_the_reserve_stays_open(root, disk, make_start, make_record):
+    spool = Spool(root, clock=SystemClock(), shape=SpoolShape(reserve_bytes=400), write=disk.write)
+    spool.append_start(start := make_start())
     disk.is_full = True
+
+    with pytest.raises(SpoolFull):
+        spool.append_end(make_record(start, error_message="e" * 400))
+
+    assert spool.opened(start.id) == start
+    spool.append_end(end := make_record(start))
+    assert entries(spool.folder) == [start, start, end]
+
+
+@pytest.mark.parametrize("writes_part", [False, True])
+def test_a_rotation_without_room_goes_on_in_the_old_file(spool, disk, make_record, writes_part):
+    disk.is_full, disk.writes_part = True, writes_part
 
     assert not spool.rotate()
 
@@ -200,8 +228,62 @@ def test_a_folder_that_cannot_be_made_is_a_full_spool(tmp_path):
         Spool(tmp_path / "spool", clock=SystemClock())
 
 
+class CrowdedPath(PosixPath):
+    """A place on a disk that may have no room for another folder."""
+
+    is_full = True
+
+    def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
+        if CrowdedPath.is_full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().mkdir(mode, parents, exist_ok)
+
+
+def test_a_disk_without_room_for_the_folder_is_a_full_one(root):
+    CrowdedPath.is_full = True
+    spool, other = (Spool(CrowdedPath(root), clock=SystemClock(), shape=SMALL) for _ in range(2))
+    assert (spool.is_open, spool.is_full, root.exists()) == (False, True, False)
+    assert not spool.open()
+    spool.publish(5)
+    other.close()
+    CrowdedPath.is_full = False
+
+    assert spool.open()
+
+    assert (spool.is_open, spool.is_full) == (True, False)
+
+
+class StolenPath(PosixPath):
+    """A place where a lock's file is another one as soon as it was opened."""
+
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
+        if self.name == folders.LOCK_NAME:
+            self.rename(self.with_suffix(".taken"))
+            self.touch()
+        return super().stat(follow_symlinks=follow_symlinks)
+
+
+def test_a_folder_that_others_always_take_is_given_up(root):
+    root.mkdir()
+
+    with pytest.raises(SpoolFull, match="no spool folder could be locked"):
+        Spool(StolenPath(root), clock=SystemClock(), shape=SMALL)
+
+
+def test_a_folder_whose_lock_cannot_be_made_is_not_left_behind(tmp_path):
+    """The path is as long as one may be."""
+    root = tmp_path / "spool"
+    while len(str(root)) < 4_056:
+        root /= "x" * min(200, 4_055 - len(str(root)))
+
+    with pytest.raises(SpoolFull, match="name too long"):
+        Spool(root, clock=SystemClock(), shape=SMALL)
+
+    assert list(root.iterdir()) == []
+
+
 def test_each_spool_has_a_locked_folder_of_its_own(root, spool):
-    other = Spool(root, clock=SystemClock(), shape=SpoolShape(reserve_bytes=4_096))
+    other = Spool(root, clock=SystemClock(), shape=SMALL)
 
     assert other.folder != spool.folder
     assert folders.claim(spool.folder) is None
@@ -232,4 +314,4 @@ def test_a_closed_spool_refuses(spool, make_start, make_record):
     with pytest.raises(ShuttingDown):
         spool.append_start(make_start())
     with pytest.raises(ShuttingDown):
-        spool.append_end(replace(make_record()))
+        spool.append_end(make_record())

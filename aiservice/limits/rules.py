@@ -1,0 +1,151 @@
+"""The operator's rules as one worker knows them: read when a subject first comes, dropped when they change."""
+
+import asyncio
+import logging
+from collections.abc import Collection, Coroutine, Sequence
+
+from aiservice.core.errors import StoreUnavailable
+from aiservice.core.settings import LimitSettings
+from aiservice.limits.model import Rule, Subject
+from aiservice.limits.plan import Plan, plan_of
+from aiservice.limits.port import RuleStore
+
+POLL_S = 1.0
+# So far before the newest change seen may one lie that is seen later: clocks differ, and a commit takes time.
+REREAD_US = 10_000_000
+PLANS_MAX = 50_000
+
+logger = logging.getLogger(__name__)
+
+_Who = tuple[str, str | None]
+
+
+class Rules:
+    """Plans of the subjects in use, each made once for as long as its facts and rules stay the same.
+
+    `watch` must run beside it, else a change that another process makes is never seen.
+    """
+
+    def __init__(self, settings: LimitSettings, store: RuleStore, *, plans_max: int = PLANS_MAX) -> None:
+        """`plans_max` bounds the plans that are remembered; a forgotten one is made anew when its subject comes."""
+        self._settings = settings
+        self._store = store
+        self._plans_max = plans_max
+        self._plans: dict[str, Plan] = {}
+        self._flights: dict[_Who, asyncio.Task[tuple[Sequence[Rule], int]]] = {}
+        # Grows with every change: what was read from the store before that must not be kept.
+        self._version = 0
+        self._newest_us: int | None = None
+        self._seen: frozenset[Rule] = frozenset()
+        self._is_away = False
+
+    def known(self, subject: Subject) -> Plan | None:
+        """The subject's plan where it is remembered."""
+        plan = self._plans.get(subject.logical_id)
+        return plan if plan is not None and plan.is_for(subject) else None
+
+    async def plan(self, subject: Subject) -> Plan:
+        """The subject's plan; raises `StoreUnavailable` when its rules are not known and cannot be read."""
+        return self.known(subject) or await self._new_plan(subject)
+
+    async def put(self, rule: Rule) -> Rule:
+        """Replaces the rule of a tenant or user. This worker knows it at once, the others within two seconds."""
+        stored = await self._store.put(rule)
+        self._forget([stored])
+        return stored
+
+    async def page(self, *, tenant_id: str | None, after: tuple[str, str | None] | None, limit: int) -> Sequence[Rule]:
+        """Rules in the order of tenant and user, those after the given one."""
+        return await self._store.page(tenant_id=tenant_id, after=after, limit=limit)
+
+    async def watch(self, poll_s: float = POLL_S) -> None:
+        """Polls every second until it is cancelled. While the store is away, what is known goes on."""
+        while True:
+            await _finished(self._round())
+            await asyncio.sleep(poll_s)
+
+    async def poll(self) -> None:
+        """Forgets the plans of every subject whose rule was changed; raises `StoreUnavailable`."""
+        is_first = self._newest_us is None
+        newest_us = await self._store.newest_us() if self._newest_us is None else self._newest_us
+        changed = frozenset(await self._store.changed_after(newest_us - REREAD_US))
+        if is_first:
+            # What was read before the watch began may have been changed unseen.
+            self._version += 1
+            self._plans.clear()
+        else:
+            self._forget(changed - self._seen)
+        self._seen = changed
+        self._newest_us = max([newest_us, *(rule.changed_at_us for rule in changed)])
+
+    async def _round(self) -> None:
+        try:
+            await self.poll()
+            self._is_away = False
+        except StoreUnavailable as error:
+            if not self._is_away:
+                logger.warning("changed limits cannot be read, those that are known go on: %s", error)
+            self._is_away = True
+        except Exception:  # a loop that ended would keep limits that an operator has changed
+            logger.exception("the watch over limits failed and goes on")
+
+    def _forget(self, changed: Collection[Rule]) -> None:
+        if not changed:
+            return
+        self._version += 1
+        users = {(rule.tenant_id, rule.user_id) for rule in changed if rule.user_id is not None}
+        tenants = {rule.tenant_id for rule in changed if rule.user_id is None}
+        self._plans = {
+            name: plan
+            for name, plan in self._plans.items()
+            if plan.subject.tenant_id not in tenants and (plan.subject.tenant_id, plan.subject.user_id) not in users
+        }
+
+    async def _new_plan(self, subject: Subject) -> Plan:
+        who = subject.tenant_id, subject.user_id
+        rules, version = await self._read(who)
+        if version != self._version:
+            # A rule was changed while these were under way: they may be from before that.
+            rules, version = await self._read(who)
+        plan = plan_of(self._settings, subject, rules)
+        if version == self._version:
+            self._keep(plan)
+        return plan
+
+    def _keep(self, plan: Plan) -> None:
+        name = plan.subject.logical_id
+        if name not in self._plans and len(self._plans) >= self._plans_max:
+            del self._plans[next(iter(self._plans))]
+        self._plans[name] = plan
+
+    async def _read(self, who: _Who) -> tuple[Sequence[Rule], int]:
+        """The rules and the version from before they were asked for; one question at a time for each subject."""
+        flight = self._flights.get(who)
+        if flight is None:
+            flight = self._flights[who] = asyncio.create_task(self._find(who))
+            flight.add_done_callback(lambda done: self._landed(who, done))
+        # A client that leaves must not take the answer from those who wait with it.
+        return await asyncio.shield(flight)
+
+    async def _find(self, who: _Who) -> tuple[Sequence[Rule], int]:
+        version = self._version
+        return await self._store.find(*who), version
+
+    def _landed(self, who: _Who, flight: asyncio.Task[tuple[Sequence[Rule], int]]) -> None:
+        del self._flights[who]
+        if not flight.cancelled():
+            # Marks a failure as seen also when everyone who waited for it has left.
+            flight.exception()
+
+
+async def _finished(work: Coroutine[None, None, None]) -> None:
+    """Waits for the work even when cancelled: a query that is cut off leaves its connection's thread behind.
+
+    The work must not raise, or being cancelled is lost.
+    """
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise

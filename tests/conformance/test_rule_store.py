@@ -1,0 +1,136 @@
+"""Every `RuleStore`: the same cases over memory and over the main database."""
+
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from aiservice.core.clock import ManualClock
+from aiservice.core.errors import StoreUnavailable
+from aiservice.limits import Rule, RuleStore
+from aiservice.limits.memory import MemoryRuleStore
+from aiservice.limits.sql import SqlRuleStore
+from aiservice.stores.databases import MAIN_FILE, open_main
+from aiservice.stores.migrate import upgrade
+
+NOW_US = 1_750_000_000_000_000
+ACME = Rule("acme", requests_per_hour=1_000, tokens_per_hour=50_000, concurrency=20)
+ANN = Rule("acme", "ann", requests_per_hour=10)
+
+
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("migrated")
+    upgrade(folder)
+    return folder / MAIN_FILE
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NOW_US)
+
+
+@pytest.fixture(params=["MemoryRuleStore", "SqlRuleStore"])
+async def store(
+    request: pytest.FixtureRequest, tmp_path: Path, migrated: Path, clock: ManualClock
+) -> AsyncIterator[RuleStore]:
+    if request.param == "MemoryRuleStore":
+        yield MemoryRuleStore(clock)
+        return
+    shutil.copy(migrated, tmp_path / MAIN_FILE)
+    engine = open_main(tmp_path)
+    yield SqlRuleStore(engine, clock)
+    await engine.dispose()
+
+
+async def test_rules_come_back_as_they_went_in_the_users_first(store: RuleStore) -> None:
+    assert list(await store.find("acme", "ann")) == []
+    acme, ann = await store.put(ACME), await store.put(ANN)
+    assert replace(acme, changed_at_us=0) == ACME
+    assert list(await store.find("acme", "ann")) == [ann, acme]
+    assert list(await store.find("acme", "bob")) == [acme]
+    assert list(await store.find("acme", None)) == [acme]
+    assert list(await store.find("other", "ann")) == []
+
+
+async def test_a_user_may_have_a_rule_where_the_tenant_has_none(store: RuleStore) -> None:
+    ann = await store.put(ANN)
+    assert list(await store.find("acme", "ann")) == [ann]
+    assert list(await store.find("acme", None)) == []
+
+
+async def test_a_rule_is_replaced_whole(store: RuleStore, clock: ManualClock) -> None:
+    await store.put(ACME)
+    await store.put(ANN)
+    clock.advance_s(1)
+    lifted = await store.put(Rule("acme", tokens_per_hour=7))
+    assert list(await store.find("acme", None)) == [lifted]
+    assert lifted == Rule("acme", tokens_per_hour=7, changed_at_us=NOW_US + 1_000_000)
+    assert len(await store.page(tenant_id=None, after=None, limit=9)) == 2
+
+
+async def test_changes_have_the_clocks_time_and_never_an_earlier_one_than_the_last(
+    store: RuleStore, clock: ManualClock
+) -> None:
+    assert await store.newest_us() == 0
+    assert (await store.put(ACME)).changed_at_us == NOW_US
+    assert (await store.put(ANN)).changed_at_us == NOW_US + 1
+    clock.advance_s(-86_400)
+    assert (await store.put(ACME)).changed_at_us == NOW_US + 2
+    clock.advance_s(2 * 86_400)
+    assert (await store.put(ANN)).changed_at_us == NOW_US + 86_400_000_000
+    assert await store.newest_us() == NOW_US + 86_400_000_000
+
+
+async def test_what_was_changed_after_a_time(store: RuleStore, clock: ManualClock) -> None:
+    acme = await store.put(ACME)
+    clock.advance_s(5)
+    ann = await store.put(ANN)
+    assert set(await store.changed_after(0)) == {acme, ann}
+    assert set(await store.changed_after(NOW_US - 1)) == {acme, ann}
+    assert set(await store.changed_after(NOW_US)) == {ann}
+    assert set(await store.changed_after(NOW_US + 5_000_000)) == set()
+
+
+async def test_pages_are_in_the_order_of_tenant_and_user(store: RuleStore) -> None:
+    names = [("acme", None), ("acme", "ann"), ("acme", "bob"), ("acme2", None), ("beta", "ann")]
+    rules = {name: await store.put(Rule(*name, concurrency=1)) for name in Random(7).sample(names, len(names))}
+    expected = [rules[name] for name in names]
+    assert list(await store.page(tenant_id=None, after=None, limit=9)) == expected
+    assert list(await store.page(tenant_id="acme", after=None, limit=9)) == expected[:3]
+    assert list(await store.page(tenant_id="nobody", after=None, limit=9)) == []
+    found: list[Rule] = []
+    while page := await store.page(
+        tenant_id=None, after=(found[-1].tenant_id, found[-1].user_id) if found else None, limit=2
+    ):
+        assert len(page) <= 2
+        found += page
+    assert found == expected
+    assert list(await store.page(tenant_id="acme", after=("acme", "ann"), limit=9)) == expected[2:3]
+
+
+async def test_the_largest_numbers_fit(store: RuleStore) -> None:
+    largest = await store.put(Rule("acme", "x" * 64, 1_000_000_000, 1_000_000_000, 100_000))
+    assert list(await store.find("acme", "x" * 64)) == [largest]
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda store: store.put(ACME),
+        lambda store: store.find("acme", None),
+        lambda store: store.page(tenant_id=None, after=None, limit=1),
+        lambda store: store.newest_us(),
+        lambda store: store.changed_after(0),
+    ],
+)
+async def test_a_database_without_tables_is_unavailable(
+    tmp_path: Path, ask: Callable[[RuleStore], Awaitable[object]]
+) -> None:
+    engine = open_main(tmp_path)
+    with pytest.raises(StoreUnavailable):
+        await ask(SqlRuleStore(engine, ManualClock(NOW_US)))
+    await engine.dispose()
