@@ -13,7 +13,11 @@ CHECK ?=
 # What pytest gets besides, for example ARGS='-k limits -x'. SEED=n replays one simulated seed: docs/testing.md.
 ARGS ?=
 
-FAST := -m "not real and not faults and not clients and not browser and not slow"
+# Processes that share the fast ring; its tests wait about as long as they work.
+JOBS ?= 3
+
+SLOWER := real or faults or clients or browser or slow
+PYTEST := STRICT=$(STRICT) $(VENV)/python -m pytest
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,7 +30,10 @@ run: setup ## starts the service in development mode on http://127.0.0.1:5001 an
 
 test: ## all tests; RING=fast the quick ones, STRICT=1 no skips, ARGS=... for pytest
 	@requirements/install.sh dev
-	@STRICT=$(STRICT) $(VENV)/python -m pytest $(if $(filter fast,$(RING)),$(FAST)) $(ARGS)
+	@$(PYTEST) -n $(JOBS) -m "not ($(SLOWER))" $(ARGS) || [ $$? -eq 5 ]
+ifneq ($(RING),fast)
+	@$(PYTEST) -m "$(SLOWER)" $(ARGS) || [ $$? -eq 5 ] # 5: ARGS chose none of these
+endif
 
 lint: ## ruff: rules and format
 	@requirements/install.sh dev

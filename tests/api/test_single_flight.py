@@ -173,7 +173,9 @@ async def test_a_failure_elsewhere_is_tried_again_here(client: Client, elsewhere
 async def test_a_worker_that_stops_hands_over(service: Service, client: Client) -> None:
     """What it was making ends with it; who waits in another worker makes it anew, and each has a row."""
     async with running(create_app(service.settings, service.clock)) as app:
-        leader = asyncio.create_task(Client(app, key=client.key).post(PATH, STREAM))
+        there = Client(app, key=client.key)
+        await there.get("/usage")  # so that the key is known and the next request begins at once
+        leader = asyncio.create_task(there.post(PATH, STREAM))
         await asyncio.sleep(0.1)
         follower = asyncio.create_task(client.post(PATH, ASK))
         await asyncio.sleep(0.1)
