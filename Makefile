@@ -1,6 +1,6 @@
 # Every target's help is the comment behind it; `make` alone prints them.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint types storeys shape docs bench mutation lock clean
+.PHONY: help setup run test lint types storeys shape docs coverage bench mutation lock clean
 SHELL := /bin/sh
 
 VENV := .venv/bin
@@ -19,6 +19,9 @@ JOBS ?= 3
 SLOWER := real or faults or clients or browser or slow
 PYTEST := STRICT=$(STRICT) $(VENV)/python -m pytest
 
+EXACT_TESTS := $(foreach room,gateway limits cache usage api,tests/unit/$(room)) \
+	$(wildcard tests/conformance/test_*.py) tests/api/test_single_flight.py tests/api/test_idempotency.py
+
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -34,6 +37,11 @@ test: ## all tests; RING=fast the quick ones, STRICT=1 no skips, ARGS=... for py
 ifneq ($(RING),fast)
 	@$(PYTEST) -m "$(SLOWER)" $(ARGS) || [ $$? -eq 5 ] # 5: ARGS chose none of these
 endif
+
+coverage: ## branch coverage of the exact rooms by their own tests; below 100 % fails
+	@requirements/install.sh dev
+	@$(VENV)/coverage run -m pytest -q -m "not ($(SLOWER))" $(EXACT_TESTS)
+	@$(VENV)/coverage report
 
 lint: ## ruff: rules and format
 	@requirements/install.sh dev

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-TARGETS = {"setup", "run", "test", "lint", "types", "shape", "docs", "bench", "lock"}
+TARGETS = {"setup", "run", "test", "lint", "types", "shape", "docs", "coverage", "bench", "mutation", "lock"}
 TOOLS = ("sh", "cat", "cksum", "tr", "dirname", "rm")
 
 

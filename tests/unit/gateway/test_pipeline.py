@@ -17,6 +17,7 @@ from aiservice.core.errors import (
     EngineError,
     EngineTimeout,
     NotAllowed,
+    NotCached,
     SpoolFull,
     StoreUnavailable,
     Unexpected,
@@ -30,7 +31,7 @@ from aiservice.engines.model import EngineSpec, Price
 from aiservice.gateway import Corridor, Recorder, Visit
 from aiservice.keys import LOCAL_CALLER, Caller, Keys
 from aiservice.keys.memory import MemoryKeyStore
-from aiservice.limits import Limits, Take
+from aiservice.limits import Limits, Take, TakeRefused
 from aiservice.limits.memory import MemoryLimiter, MemoryRuleStore
 from aiservice.observe.metrics import Metrics
 from aiservice.usage import Ledger, Spool, UsageRecord
@@ -291,6 +292,22 @@ async def test_a_model_that_the_key_may_not_use(house: House) -> None:
     with pytest.raises(NotAllowed):
         await house.corridor.answer(visit, generation("?"), POLICY_DEFAULT)
     assert (await house.rows(1))[0].status_code == 403
+
+
+async def test_only_if_cached_without_an_entry_takes_a_request_and_no_tokens(house: House) -> None:
+    with pytest.raises(NotCached):
+        await house.text("?", policy=CachePolicy(only_if_cached=True))
+    assert await house.tokens_left() == 10_000
+    assert (await house.rows(1))[0].status_code == 504
+
+
+async def test_who_is_over_the_limit_is_refused_with_a_row(house: House) -> None:
+    caller = replace(CALLER, quota_requests_per_hour=1)
+    answer = await house.corridor.answer(house.visit(caller), generation("?"), NO_STORE)
+    await answer.rest.aclose()
+    with pytest.raises(TakeRefused):
+        await house.corridor.answer(house.visit(caller), generation("?"), POLICY_DEFAULT)
+    assert sorted(row.status_code for row in await house.rows(2)) == [200, 429]
 
 
 class TestDurable:
