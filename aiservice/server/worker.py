@@ -1,7 +1,6 @@
 """A worker: one uvicorn server on the socket that it inherited. Nothing here runs before the fork but the imports."""
 
 import asyncio
-import gc
 import os
 import signal
 import socket
@@ -10,6 +9,7 @@ from typing import Any
 
 import uvicorn
 
+from aiservice.server.heap import tune_heap
 from aiservice.server.lifeline import die_with
 from aiservice.server.protocol import HttpProtocol
 
@@ -17,7 +17,6 @@ KEEP_ALIVE_S = 75
 # Less than the supervisor waits before it kills, so that the spool is flushed in any case.
 GRACE_S = 25
 CANCEL_S = 1.0
-GC_THRESHOLDS = (20_000, 20, 20)
 
 
 def configure(app: Any) -> uvicorn.Config:
@@ -49,8 +48,7 @@ def work(config: uvicorn.Config, listener: socket.socket, *, ready_fd: int, supe
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     die_with(supervisor_pid)
-    # A request makes some hundred short-lived containers and no cycles; looking through them every 700 costs 5 %.
-    gc.set_threshold(*GC_THRESHOLDS)
+    tune_heap()
     try:
         worker.run(sockets=[listener])
     except SystemExit as end:
