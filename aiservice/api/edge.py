@@ -15,8 +15,10 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _ALLOWED_METHODS = b"GET, POST, PUT, DELETE"
 _ALLOWED_HEADERS = b"authorization, content-type, x-api-key, x-admin-key, x-request-id, cache-control, idempotency-key"
 _EXPOSED_HEADERS = (
-    b"x-request-id, x-cache, age, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, retry-after, "
-    b"idempotent-replayed"
+    b"x-request-id, x-cache, age, retry-after, idempotent-replayed, ratelimit, ratelimit-policy, "
+    b"x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, "
+    b"x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
+    b"x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens"
 )
 _PREFLIGHT_MAX_AGE_S = b"600"
 

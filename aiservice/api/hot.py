@@ -7,7 +7,17 @@ from typing import ClassVar, Generic, TypeVar
 
 import msgspec
 
-from aiservice.api.asgi import ClientGone, Headers, Receive, Scope, Send, read_body, request_headers, send_bytes
+from aiservice.api.asgi import (
+    JSON_TYPE,
+    ClientGone,
+    Headers,
+    Receive,
+    Scope,
+    Send,
+    read_body,
+    request_headers,
+    send_bytes,
+)
 from aiservice.api.auth import require
 from aiservice.api.disconnect import DisconnectWatch, Lookout
 from aiservice.api.errors import encode, headers_of, note
@@ -18,6 +28,7 @@ from aiservice.core.errors import AIServiceError, StoreUnavailable
 from aiservice.core.types import Generation
 from aiservice.gateway import Answer, Visit
 from aiservice.keys import Caller
+from aiservice.limits import TakeRefused
 
 _Request = TypeVar("_Request")
 
@@ -90,7 +101,11 @@ class HotDoor(ABC, Generic[_Request]):
 
     async def _send_error(self, send: Send, caller: Caller, error: AIServiceError) -> None:
         note(error)
-        headers = headers_of(error) + await standing(self.rooms, caller)
+        if isinstance(error, TakeRefused):
+            # The decision says how the limits stood then, and how long to wait.
+            headers = [JSON_TYPE, *self.rooms.limits.headers(error.decision)]
+        else:
+            headers = headers_of(error) + await standing(self.rooms, caller)
         await send_bytes(send, error.status, encode(error), headers=headers)
 
 

@@ -8,6 +8,8 @@ LEASE_US = LEASE_S * 1_000_000
 WANTED_US = WANTED_S * 1_000_000
 # Who waits asks every 20 ms; to write that down so often would make each question a transaction.
 MARK_AFTER_US = 500_000
+# Who gives up waiting takes everyone's mark back; who still waits has so long to ask again before the leader may go.
+LAST_CALL_US = 300_000
 # A lapsed lease may be renewed, and its answer kept, as long as nobody took it over; later it is swept.
 LOST_AFTER_US = 60_000_000
 
@@ -28,6 +30,11 @@ class Lease:
     def is_wanted(self, now_us: int) -> bool:
         """Whether someone asked within `WANTED_S`."""
         return self.wanted_at_us is not None and now_us - self.wanted_at_us <= WANTED_US
+
+
+def last_call_us(now_us: int) -> int:
+    """The newest mark that a lease keeps when one who waited for it leaves: older than any that counts as lately."""
+    return now_us - WANTED_US + LAST_CALL_US
 
 
 def is_awaited(lease: Lease, lease_id: str, now_us: int) -> bool:

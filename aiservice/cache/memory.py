@@ -3,10 +3,10 @@
 import random
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiservice.cache import payload as payloads
-from aiservice.cache.lease import LOST_AFTER_US, Lease, claimed
+from aiservice.cache.lease import LOST_AFTER_US, Lease, claimed, last_call_us
 from aiservice.cache.model import CacheKey, CacheStats, Claim, Entry, EntryFacts
 from aiservice.core.clock import Clock
 from aiservice.core.settings import CacheSettings
@@ -56,7 +56,7 @@ class MemoryCache:
         self._entries[key.digest] = _Kept(key, completion, size, now_us, expires_us)
         self._bytes += size
 
-    async def claim(self, key: CacheKey, lease_id: str, *, max_age_s: int | None = None) -> Claim:
+    async def claim(self, key: CacheKey, lease_id: str, *, max_age_s: float | None = None) -> Claim:
         entry = self._find(key, max_age_s)
         if entry is not None:
             self._misses -= 1
@@ -77,7 +77,10 @@ class MemoryCache:
         return lease.is_wanted(now_us)
 
     async def release(self, key: CacheKey, lease_id: str) -> None:
-        self._end(key, lease_id)
+        lease = self._leases.get(key)
+        if not self._end(key, lease_id) and lease is not None and lease.wanted_at_us is not None:
+            wanted_at_us = min(lease.wanted_at_us, last_call_us(self._clock.now_us()))
+            self._leases[key] = replace(lease, wanted_at_us=wanted_at_us)
 
     async def joined(self, key: CacheKey, hits: int) -> None:
         self._hits += hits
@@ -118,7 +121,7 @@ class MemoryCache:
     async def aclose(self) -> None:
         """Holds nothing open."""
 
-    def _find(self, key: CacheKey, max_age_s: int | None) -> Entry | None:
+    def _find(self, key: CacheKey, max_age_s: float | None) -> Entry | None:
         now_us = self._clock.now_us()
         kept = self._entries.get(key.digest)
         if kept is None or kept.expires_at_us <= now_us or _is_older(kept, max_age_s, now_us):
@@ -159,5 +162,5 @@ def _is_within(key: CacheKey, tenant_id: str | None, model: str | None) -> bool:
     return tenant_id in (None, key.tenant_id) and model in (None, key.model)
 
 
-def _is_older(kept: _Kept, max_age_s: int | None, now_us: int) -> bool:
+def _is_older(kept: _Kept, max_age_s: float | None, now_us: int) -> bool:
     return max_age_s is not None and now_us - kept.created_at_us > max_age_s * 1_000_000

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
+import msgspec
+
 from aiservice.core.types import Completion
 
 
-@dataclass(frozen=True, slots=True)
-class CacheKey:
+class CacheKey(msgspec.Struct, frozen=True, gc=False):
     """The SHA-256 of a request (hex) and the namespace it is cleared by."""
 
     digest: str
@@ -14,8 +15,7 @@ class CacheKey:
     model: str
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """A kept answer. Times are microseconds since the epoch."""
 
     completion: Completion
@@ -31,8 +31,7 @@ RENEW_EVERY_S = 1.0
 WANTED_S = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """What a request that found no entry is told: to make the answer, to wait for it, or that it is there by now.
 
     `is_leader` means that the lease is its own; with `entry` neither leader nor follower is needed.

@@ -24,7 +24,7 @@ class Cache(Protocol):
         """
         ...
 
-    async def claim(self, key: CacheKey, lease_id: str, *, max_age_s: int | None = None) -> Claim:
+    async def claim(self, key: CacheKey, lease_id: str, *, max_age_s: float | None = None) -> Claim:
         """In one step: the entry if it is there by now, else the lease if nobody holds it, else the duty to wait.
 
         Who waits asks again every 20 ms, and is known by that to the leader. An entry found here counts as a hit in
@@ -37,7 +37,10 @@ class Cache(Protocol):
         ...
 
     async def release(self, key: CacheKey, lease_id: str) -> None:
-        """Ends the lease without an entry: the next claim leads. Someone else's lease stays."""
+        """Ends the lease without an entry: the next claim leads. Someone else's lease stays.
+
+        That one is then no longer waited for, unless someone else who waits asks within `LAST_CALL_US`.
+        """
         ...
 
     async def joined(self, key: CacheKey, hits: int) -> None:

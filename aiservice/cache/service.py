@@ -45,16 +45,20 @@ class ResponseCache:
             return None
         return await self._cache.get(key, max_age_s=policy.max_age_s)
 
-    async def claim(self, key: CacheKey, lease_id: str, policy: CachePolicy) -> Claim:
-        """After a look-up that found nothing: to make the answer, to ask again in 20 ms, or the entry after all."""
-        return await self._cache.claim(key, lease_id, max_age_s=policy.max_age_s)
+    async def claim(self, key: CacheKey, lease_id: str, policy: CachePolicy, *, waited_s: float = 0) -> Claim:
+        """After a look-up that found nothing: to make the answer, to ask again in 20 ms, or the entry after all.
+
+        What was made within the `waited_s` since the request came is fresh for it, whatever its policy says.
+        """
+        max_age_s = None if policy.max_age_s is None else max(policy.max_age_s, waited_s)
+        return await self._cache.claim(key, lease_id, max_age_s=max_age_s)
 
     async def renew(self, key: CacheKey, lease_id: str) -> bool:
         """Keeps the lease, each `RENEW_EVERY_S`; says whether another worker waits for the answer."""
         return await self._cache.renew(key, lease_id)
 
     async def release(self, key: CacheKey, lease_id: str) -> None:
-        """Gives the lease up: there will be no answer."""
+        """Gives the lease up, or the waiting for another's: there will be no answer, or nobody for it."""
         await self._cache.release(key, lease_id)
 
     async def joined(self, key: CacheKey, hits: int) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from aiservice.cache import payload as payloads
-from aiservice.cache.lease import LOST_AFTER_US, Lease, claimed, is_awaited
+from aiservice.cache.lease import LOST_AFTER_US, Lease, claimed, is_awaited, last_call_us
 from aiservice.cache.model import CacheKey, CacheStats, Claim, Entry, EntryFacts
 from aiservice.cache.recent import RecentEntries
 from aiservice.cache.seal import AesSeal, MacSeal, Seal, head_of
@@ -55,6 +55,7 @@ _KEEP_LEASE = (
     "values (?, ?, ?, ?, ?, ?)"
 )
 _END_LEASE = "delete from ai_cache_leases where cache_key = ? and lease_id = ?"
+_LAST_CALL = "update ai_cache_leases set wanted_at = min(wanted_at, ?) where cache_key = ?"
 _LOSE_LEASES = "delete from ai_cache_leases where expires_at <= ?"
 _CLEAR_LEASES = "delete from ai_cache_leases where (? or tenant_id = ?) and (? or model_used = ?)"
 _COUNT_ALL = (
@@ -145,7 +146,7 @@ class SqliteCache:
         elif lease_id is not None:
             await self.release(key, lease_id)
 
-    async def claim(self, key: CacheKey, lease_id: str, *, max_age_s: int | None = None) -> Claim:
+    async def claim(self, key: CacheKey, lease_id: str, *, max_age_s: float | None = None) -> Claim:
         claim = self._tried(self._claim, (key, lease_id, max_age_s)) or Claim(True)
         if claim.entry is not None:
             self._tally.misses -= 1
@@ -203,7 +204,7 @@ class SqliteCache:
         self._tally.hit(recent.serial, now_us)
         return Entry(recent.completion, recent.created_at_us, recent.expires_at_us, recent.hit_count)
 
-    def _get(self, wanted: tuple[CacheKey, int | None]) -> Entry | None:
+    def _get(self, wanted: tuple[CacheKey, float | None]) -> Entry | None:
         self._follow_era()
         return self._find(wanted)
 
@@ -214,7 +215,7 @@ class SqliteCache:
             self._recent.clear()
             self._file.follow()
 
-    def _find(self, wanted: tuple[CacheKey, int | None]) -> Entry | None:
+    def _find(self, wanted: tuple[CacheKey, float | None]) -> Entry | None:
         key, max_age_s = wanted
         mark = self._stamps.mark_of(key.digest)
         row = self._file.cursor.execute(_GET, (key.digest, key.tenant_id, key.model)).fetchone()
@@ -279,7 +280,7 @@ class SqliteCache:
         execute(_FORGET_SCOPES)
         return has_more or dead is not None
 
-    def _claim(self, wanted: tuple[CacheKey, str, int | None]) -> Claim:
+    def _claim(self, wanted: tuple[CacheKey, str, float | None]) -> Claim:
         """Who waits only reads; a transaction is begun to take the lease, or to say that it is waited for."""
         key, lease_id, max_age_s = wanted
         self._follow_era()
@@ -314,7 +315,8 @@ class SqliteCache:
         return is_wanted
 
     def _release(self, held: tuple[str, str]) -> None:
-        self._file.cursor.execute(_END_LEASE, held)
+        if self._file.cursor.execute(_END_LEASE, held).rowcount == 0:
+            self._file.cursor.execute(_LAST_CALL, (last_call_us(self._clock.now_us()), held[0]))
 
     def _lease(self, digest: str) -> Lease | None:
         row = self._file.cursor.execute(_LEASE, (digest,)).fetchone()

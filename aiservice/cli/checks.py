@@ -86,7 +86,7 @@ def check_database(settings: Settings) -> Check:
     try:
         revision = migrate.revision_of(settings.server.data_dir)
     except StartRefused as error:
-        return Check("database", State.MISSING, error.public, "restore main.db from a backup")
+        return Check("database", State.MISSING, error.public, "as it says, then run `aiservice doctor` again")
     if revision is None:
         return Check("database", State.OK, "none yet; the first start makes it")
     if revision == migrate.HEAD:

@@ -10,8 +10,10 @@ from rich.table import Table
 from aiservice.app import SPOOL_FOLDER, open_usage, prepare
 from aiservice.cli.tables import plain_table, show
 from aiservice.core.clock import SystemClock
+from aiservice.core.errors import StartRefused
 from aiservice.core.ids import iso_utc
 from aiservice.core.settings import Settings, load
+from aiservice.stores import migrate
 from aiservice.usage import Difference, Reconciliation, Repair, UsageStore, reconcile, repair
 
 DAY_US = 86_400_000_000
@@ -30,6 +32,10 @@ def command(context: click.Context, is_repair: bool, days: int | None) -> None:
     spool is no difference. A damaged spool file in DATA_DIR/spool/damaged counts until it is moved away.
     """
     settings = load()
+    data_dir = settings.server.data_dir
+    if migrate.revision_of(data_dir) is None:
+        # Where nothing is, all would agree.
+        raise StartRefused(f"There is no ledger in DATA_DIR {data_dir}; set DATA_DIR to the folder of the service.")
     prepare(settings)
     from_us = 0 if days is None else SystemClock().now_us() - days * DAY_US
     found = asyncio.run(_work(settings, from_us, is_repair=is_repair))

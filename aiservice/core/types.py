@@ -1,23 +1,25 @@
-"""The values that travel between rooms: what is asked of a model and what comes back."""
+"""The values that travel between rooms: what is asked of a model and what comes back.
+
+Structs, for a request makes several of them and a frozen dataclass takes five times as long to make.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
+
+import msgspec
 
 Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One turn of a conversation; the text is kept byte-exact."""
 
     role: Role
     content: str
 
 
-@dataclass(frozen=True, slots=True)
-class Generation:
+class Generation(msgspec.Struct, frozen=True, gc=False):
     """What a caller asks of a model, the same for every door.
 
     `model` is the name that the caller used; the corridor resolves it. A bare prompt is one
@@ -35,8 +37,7 @@ class Generation:
     stream: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
+class Tokens(msgspec.Struct, frozen=True, gc=False):
     """Token counts as the engine gave them."""
 
     prompt: int
@@ -47,8 +48,7 @@ class Tokens:
         return self.prompt + self.completion
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(msgspec.Struct, frozen=True, gc=False):
     """A piece of an answer. The last one carries `finish_reason` and `tokens`; a plain answer may be one chunk."""
 
     text: str
@@ -60,8 +60,7 @@ class Chunk:
         return self.finish_reason is not None and self.tokens is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(msgspec.Struct, frozen=True, gc=False):
     """A whole answer. `model` is the plain name of the model that answered, `engine` the engine's name."""
 
     model: str
@@ -75,8 +74,7 @@ class Completion:
         return Chunk(self.text, self.finish_reason, self.tokens)
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(msgspec.Struct, frozen=True, gc=False):
     """The time limits of one engine call, in seconds; see docs/reference/settings.md for the defaults."""
 
     connect_s: float

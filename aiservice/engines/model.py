@@ -67,6 +67,5 @@ class PullProgress:
     total_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class EstimatedTokens(Tokens):
+class EstimatedTokens(Tokens, frozen=True, gc=False):
     """Token counts of an engine that gave none: a guess, told from exact counts by its type."""

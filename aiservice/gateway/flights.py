@@ -19,6 +19,8 @@ from aiservice.gateway.lease import Heartbeat
 log = logging.getLogger(__name__)
 
 POLL_S = 0.02
+# So often a flight that only other workers wait for asks whether they still do.
+LOOK_EVERY_S = 0.2
 
 
 class Flight:
@@ -34,6 +36,7 @@ class Flight:
         "key",
         "lease_id",
         "left",
+        "look",
         "readers",
         "task",
     )
@@ -44,6 +47,7 @@ class Flight:
         self.readers = 1
         self.left: BaseException | None = None
         self.task: asyncio.Task[None] | None = None
+        self.look: asyncio.Task[None] | None = None
         self.is_airborne = False
         self.is_called_off = False
         self._chunks: list[Chunk] = []
@@ -115,10 +119,11 @@ class Flights:
         A flight to lead must be given to `depart`; every flight must be left by `leave`. Following returns when the
         first chunk is there, and raises what the leader's call raised.
         """
+        began_s = asyncio.get_running_loop().time()
         while True:
             flight = self._flights.get(key.digest)
             if flight is None:
-                return await self._open(Flight(key, lease_id), policy)
+                return await self._open(Flight(key, lease_id), policy, began_s=began_s)
             flight.readers += 1
             is_boarded = False
             try:
@@ -137,9 +142,9 @@ class Flights:
     def leave(self, flight: Flight) -> None:
         """One reader less. A flight that nobody reads any more is called off, unless another worker waits for it."""
         flight.readers -= 1
-        if flight.readers == 0 and flight.task is not None and not flight.task.done():
-            look = asyncio.create_task(self._beat(flight))
-            flight.task.add_done_callback(lambda _: look.cancel())
+        is_flying = flight.task is not None and not flight.task.done()
+        if flight.readers == 0 and is_flying and (flight.look is None or flight.look.done()):
+            flight.look = asyncio.create_task(self._look(flight))
 
     async def aclose(self) -> None:
         """Calls all flights off and waits for their ends to be recorded."""
@@ -148,14 +153,15 @@ class Flights:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _open(self, flight: Flight, policy: CachePolicy) -> Flight | Entry:
+    async def _open(self, flight: Flight, policy: CachePolicy, *, began_s: float) -> Flight | Entry:
         """Leads, or asks until the leader in another worker has answered or is lost."""
         digest = flight.key.digest
         self._flights[digest] = flight
+        now_s = asyncio.get_running_loop().time
         is_leader = False
         try:
             while True:
-                claim = await self._cache.claim(flight.key, flight.lease_id, policy)
+                claim = await self._cache.claim(flight.key, flight.lease_id, policy, waited_s=now_s() - began_s)
                 is_leader = claim.is_leader
                 if is_leader:
                     return flight
@@ -163,6 +169,9 @@ class Flights:
                     flight.publish(claim.entry.completion.chunk())
                     return claim.entry
                 await asyncio.sleep(POLL_S)
+        except asyncio.CancelledError:
+            await self._cache.release(flight.key, flight.lease_id)
+            raise
         finally:
             if not is_leader:
                 del self._flights[digest]
@@ -181,10 +190,18 @@ class Flights:
 
     def _landed(self, flight: Flight, task: asyncio.Task[None]) -> None:
         del self._flights[flight.key.digest]
+        if flight.look is not None:
+            flight.look.cancel()
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, AIServiceError):
             log.error("making an answer failed", exc_info=error)
         flight.end(error)
+
+    async def _look(self, flight: Flight) -> None:
+        """Until someone reads it again: the last who waits for it elsewhere may leave at any time."""
+        while flight.readers == 0 and not flight.is_called_off:
+            await self._beat(flight)
+            await asyncio.sleep(LOOK_EVERY_S)
 
     async def _beat(self, flight: Flight) -> None:
         is_wanted = await self._cache.renew(flight.key, flight.lease_id)

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AbstractContextManager, aclosing, nullcontext
+from itertools import count
+from typing import ClassVar
 
 from aiservice.cache import CacheKey, CachePolicy, Entry, ResponseCache
 from aiservice.core.errors import AIServiceError, EngineTimeout, KeyRefused, NotAllowed, NotCached
@@ -19,6 +21,8 @@ from aiservice.limits import RENEW_EVERY_S, Decision, Limits, Take
 
 class Corridor:
     """Joins the rooms: keys, limits, cache, engines and ledger. One per worker."""
+
+    renew_every_s: ClassVar[float] = RENEW_EVERY_S
 
     def __init__(
         self,
@@ -105,8 +109,9 @@ class Corridor:
 
     async def _share(self, errand: Errand, key: CacheKey, policy: CachePolicy) -> Answer:
         """Of equal requests that run at once one calls the engine, and the others get its answer."""
-        async with Reading(self._recorder, errand, None):
-            boarded = await self._board(errand, key, policy)
+        with self._holding(errand.take):
+            async with Reading(self._recorder, errand, None):
+                boarded = await self._board(errand, key, policy)
         if isinstance(boarded, Entry):
             return await self._replay(errand.visit, boarded, take=errand.take, decision=errand.decision)
         if boarded.lease_id != errand.visit.id:
@@ -132,18 +137,17 @@ class Corridor:
     async def _read(self, errand: Errand, flight: Flight) -> AsyncGenerator[Chunk]:
         """The flight's chunks, for the one who leads it and for those who follow. A revoked key ends its streams."""
         try:
-            async with Reading(self._recorder, errand, flight) as reading:
-                position = 0
-                while True:
-                    chunk = await flight.chunk(position)
-                    position += 1
-                    if chunk.tokens is not None and chunk.is_last:
-                        await reading.whole(chunk.tokens)
-                    else:
-                        self._refuse_revoked(errand.visit)
-                    yield chunk
-                    if chunk.is_last:
-                        return
+            with self._holding(errand.take):
+                async with Reading(self._recorder, errand, flight) as reading:
+                    for position in count():
+                        chunk = await flight.chunk(position)
+                        if chunk.tokens is not None and chunk.is_last:
+                            await reading.whole(chunk.tokens)
+                        else:
+                            self._refuse_revoked(errand.visit)
+                        yield chunk
+                        if chunk.is_last:
+                            return
         finally:
             self._flights.leave(flight)
 
@@ -166,7 +170,7 @@ class Corridor:
 
     def _holding(self, take: Take) -> AbstractContextManager[None]:
         """Keeps the slots of a long request, which lapse after 30 s."""
-        return Heartbeat(lambda: self._limits.renew(take), every_s=RENEW_EVERY_S) if take.slots else nullcontext()
+        return Heartbeat(lambda: self._limits.renew(take), every_s=self.renew_every_s) if take.slots else nullcontext()
 
     def _watch(self, errand: Errand, transcript: Transcript, flight: Flight | None) -> None:
         """Between two chunks: the spool hears how far the answer got."""

@@ -57,6 +57,8 @@ class Recorder:
             await self._refund(take)
             raise
         await self._settle(take, tokens=0)
+        if self._ledger.is_durable:
+            await self._ledger.synced()
 
     async def started(self, errand: Errand) -> Transcript:
         """The engine is about to be called; raises `SpoolFull` when that cannot be written down."""

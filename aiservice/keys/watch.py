@@ -1,15 +1,15 @@
 """What other processes do to keys, seen within a quarter of a second, and how this one fares with its store."""
 
-import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 
 from aiservice.core.clock import Clock
 from aiservice.core.errors import StoreUnavailable
 from aiservice.keys.admissions import OUTAGE_S_MAX, Admissions
 from aiservice.keys.model import AuthEvent
 from aiservice.keys.port import KeyStore
+from aiservice.stores.polling import repeat
 
 POLL_S = 0.25
 REREAD_S = 10
@@ -36,9 +36,7 @@ class Watch:
     async def run(self) -> None:
         """Polls until it is cancelled, then writes last_used_at once more. A store that is away is asked again."""
         try:
-            while True:
-                await _finished(self._round())
-                await asyncio.sleep(POLL_S)
+            await repeat(self._round, every_s=POLL_S)
         finally:
             try:
                 await self.flush()
@@ -116,13 +114,3 @@ class Watch:
             key = await self._store.by_kid(kid)
             if key is not None and not key.is_good_at(self._clock.now_us()):
                 self.gone(kid, key.id)
-
-
-async def _finished(work: Coroutine[None, None, None]) -> None:
-    """Waits for the work even when cancelled: a query that is cut off leaves its connection's thread behind."""
-    task = asyncio.create_task(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task
-        raise

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Collection, Sequence
 
 from aiservice.core.errors import StoreUnavailable
 from aiservice.core.settings import LimitSettings
 from aiservice.limits.model import Rule, Subject
 from aiservice.limits.plan import Plan, plan_of
 from aiservice.limits.port import RuleStore
+from aiservice.stores.polling import repeat
 
 POLL_S = 1.0
 # So far before the newest change seen may one lie that is seen later: clocks differ, and a commit takes time.
@@ -60,9 +61,7 @@ class Rules:
 
     async def watch(self, poll_s: float = POLL_S) -> None:
         """Polls every second until it is cancelled. While the store is away, what is known goes on."""
-        while True:
-            await _finished(self._round())
-            await asyncio.sleep(poll_s)
+        await repeat(self._round, every_s=poll_s)
 
     async def poll(self) -> None:
         """Forgets the plans of every subject whose rule was changed; raises `StoreUnavailable`."""
@@ -136,16 +135,3 @@ class Rules:
         if not flight.cancelled():
             # Marks a failure as seen also when everyone who waited for it has left.
             flight.exception()
-
-
-async def _finished(work: Coroutine[None, None, None]) -> None:
-    """Waits for the work even when cancelled: a query that is cut off leaves its connection's thread behind.
-
-    The work must not raise, or being cancelled is lost.
-    """
-    task = asyncio.create_task(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task
-        raise

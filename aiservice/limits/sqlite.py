@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +50,6 @@ create index closed_takes_by_expiry on closed_takes (expires_us);
 """
 _BEGIN = "begin immediate"
 _COMMIT = "commit"
-_ROLLBACK = "rollback"
 _FIND = "select level, stamp_us, token_units from buckets where key = ?"
 _KEEP = (
     "insert into buckets (key, level, stamp_us, token_units, full_us) values (?, ?, ?, ?, ?) on conflict (key) do "
@@ -107,8 +107,9 @@ class SqliteLimiter:
             return await decided
         except asyncio.CancelledError:
             if _is_taken(decided):
-                # In the same moment, and nobody is left to give it back.
-                await self.refund(take)
+                # In the same moment, and nobody is left to give it back. A file that is held keeps it, as after a kill.
+                with suppress(StoreUnavailable):
+                    await self.refund(take)
             raise
 
     async def refund(self, take: Take) -> None:

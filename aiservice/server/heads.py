@@ -28,8 +28,13 @@ def ensure_sound(version: str, url: bytes, headers: Headers, *, names: Mapping[b
         raise ValueError("the head is too large")
 
 
-def target(url: bytes) -> tuple[str, bytes, bytes]:
-    """Path, path as it was written, and query; raises `ValueError` for a target that is none."""
+def target(method: str, url: bytes) -> tuple[str, bytes, bytes]:
+    """Path, path as it was written, and query; raises `ValueError` for a target that is none.
+
+    CONNECT has none: it asks for a tunnel, and where its body ends is everyone's own guess.
+    """
+    if method == "CONNECT":
+        raise ValueError("no tunnels")
     if url[:1] == b"/" and b"#" not in url:
         raw_path, _, query = url.partition(b"?")
     else:

@@ -143,7 +143,8 @@ class HttpProtocol(asyncio.Protocol):
         if version != "1.1" or b"host" not in names or len(names) < len(headers) or self._loose_bytes > HEAD_BYTES_MAX:
             heads.ensure_sound(version, url, headers, names=names)
         self._loose_bytes = 0
-        path, raw_path, query = heads.target(url)
+        method = self._parser.get_method().decode("ascii")
+        path, raw_path, query = heads.target(method, url)
         scope: Scope = {
             "type": "http",
             "asgi": _ASGI,
@@ -152,7 +153,7 @@ class HttpProtocol(asyncio.Protocol):
             "client": self._client,
             "server": self._server,
             "root_path": "",
-            "method": self._parser.get_method().decode("ascii"),
+            "method": method,
             "path": path,
             "raw_path": raw_path,
             "query_string": query,

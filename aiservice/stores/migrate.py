@@ -36,7 +36,7 @@ def revision_of(data_dir: Path) -> str | None:
         with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_MS / 1000)) as connection:
             return _revision_in(connection)
     except sqlite3.DatabaseError as error:
-        raise StartRefused(f"{path} cannot be read as a database ({error}); restore it from a backup.") from error
+        raise StartRefused(f"{path} cannot be read as a database ({error}); {_remedy(error)}.") from error
 
 
 def upgrade(data_dir: Path, revision: str = HEAD) -> None:
@@ -56,6 +56,19 @@ def downgrade(data_dir: Path, revision: str = BASE) -> None:
     """Undoes revisions down to the one named. Undoing the first one drops every table. Raises as `upgrade` does."""
     with _alone_in(data_dir):
         _run("downgrade", data_dir, revision)
+
+
+def _remedy(error: BaseException | None) -> str:
+    """What helps against an error of SQLite. A full disk shows as an I/O error too: the index of the WAL needs room."""
+    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+        case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
+            return "make room on its disk, or mend the disk"
+        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_READONLY:
+            return "let this user read and write it, its folder and the files beside it"
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return "end the program that holds it"
+        case _:
+            return "restore it from a backup"
 
 
 def _revision_in(connection: sqlite3.Connection) -> str | None:
@@ -97,7 +110,9 @@ def _run(direction: str, data_dir: Path, revision: str) -> None:
             f"The database in {data_dir} was not made by this version of the service: {error}"
         ) from error
     except sa.exc.DBAPIError as error:
-        raise StartRefused(f"The database in {data_dir} cannot be migrated: {error.orig}") from error
+        raise StartRefused(
+            f"The database in {data_dir} cannot be migrated ({error.orig}); {_remedy(error.orig)}."
+        ) from error
     finally:
         engine.dispose()
 

@@ -136,6 +136,30 @@ async def test_concurrency_limit_frees_its_slots(service: Service) -> None:
     assert (await client.post(PATH, body | {"prompt": "later"})).status == 200
 
 
+@pytest.mark.parametrize(
+    ("facts", "retry_after"),
+    [
+        ({"quota_requests_per_hour": 1}, "3600"),
+        ({"tokens_per_hour": 100}, "288"),
+        ({"tokens_per_hour": 100, "quota_requests_per_hour": 1}, "3600"),
+        ({"concurrency": 1}, "1"),
+    ],
+)
+async def test_a_refusal_says_once_how_long_to_wait_and_how_all_limits_stand(
+    service: Service, facts: dict[str, Any], retry_after: str
+) -> None:
+    client = await service.with_key(**facts)
+    body = {"prompt": "x", "model": "slow-50", "max_tokens": 50}
+    running = asyncio.create_task(client.post(PATH, body))
+    await asyncio.sleep(0.1)
+    refused = await client.post(PATH, body | {"prompt": "y"})
+    assert (await running).status == 200
+    names = [name for name, _ in refused.headers]
+    assert (refused.status, refused.header("retry-after"), names.count("retry-after")) == (429, retry_after, 1)
+    assert names.count("ratelimit") == (2 if "tokens_per_hour" in facts else 1)
+    assert ("x-ratelimit-remaining-tokens" in names) == ("tokens_per_hour" in facts)
+
+
 async def test_rotated_key_shares_its_bucket(service: Service) -> None:
     old = await service.new_key(quota_requests_per_hour=2)
     assert (await service.client(old["api_key"]).post(PATH, ASK)).status == 200

@@ -66,8 +66,8 @@ async def test_429_verify_key_is_bounded_per_address(service: Service) -> None:
 async def test_list_pages_newest_first_without_secrets(service: Service) -> None:
     made = [(await service.new_key())["key_id"]]
     for number in range(4):
-        made.append((await service.new_key(name=f"key {number}"))["key_id"])
         service.clock.advance_s(1)
+        made.append((await service.new_key(name=f"key {number}"))["key_id"])
     page = await service.admin("GET", "/auth/keys?tenant_id=acme&limit=3")
     rest = await service.admin("GET", f"/auth/keys?tenant_id=acme&limit=3&cursor={page.json['next_cursor']}")
     listed = page.json["keys"] + rest.json["keys"]

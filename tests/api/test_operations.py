@@ -9,7 +9,7 @@ from aiservice.app import create_app, prepare
 from aiservice.core.clock import ManualClock
 from aiservice.core.settings import load
 from tests.api.asgi_client import Client, running
-from tests.api.conftest import Service
+from tests.api.conftest import Service, Template
 from tests.api.rows import rows_of
 
 PATH = "/ai/generate"
@@ -163,3 +163,28 @@ async def test_cors_answers_only_known_origins(environ: dict[str, str]) -> None:
             assert preflight.status == (204 if allowed else 403)
             answer = await client.get("/health/live", headers={"origin": origin})
             assert answer.header("access-control-allow-origin") == allowed
+
+
+# What the Fetch standard shows to every page, what is the browser's own business, and what steers caches and proxies.
+NEVER_EXPOSED = {"content-type", "content-length", "cache-control", "vary", "x-accel-buffering"}
+
+
+async def test_pages_of_known_origins_may_read_every_header_of_an_answer(
+    environ: dict[str, str], template: Template
+) -> None:
+    settings = load(environ | {"ALLOWED_ORIGINS": "https://app.example"})
+    prepare(settings)
+    clock = ManualClock()
+    async with running(create_app(settings, clock)) as app:
+        facts = {"quota_requests_per_hour": 3, "tokens_per_hour": 10_000}
+        client = await Service(app, settings, clock, template.key).with_key(**facts)
+        headers = {"origin": "https://app.example", "idempotency-key": "once"}
+        answers = [
+            await client.post(PATH, {"prompt": "x", "stream": True}, headers=headers),
+            await client.post(PATH, {"prompt": "x", "stream": True}, headers=headers),
+            *[await client.post(PATH, {"prompt": "x"}, headers={"origin": "https://app.example"}) for _ in range(3)],
+        ]
+    assert [answer.status for answer in answers] == [200, 200, 200, 200, 429]
+    exposed = set((answers[0].header("access-control-expose-headers") or "").split(", "))
+    sent = {name for answer in answers for name, _ in answer.headers if not name.startswith("access-control-")}
+    assert sent - NEVER_EXPOSED == exposed

@@ -2,13 +2,13 @@
 
 import random
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from aiservice.cache import Cache, CacheKey, Claim
-from aiservice.cache.lease import LOST_AFTER_US
+from aiservice.cache.lease import LAST_CALL_US, LOST_AFTER_US
 from aiservice.cache.model import LEASE_S, WANTED_S
 from aiservice.cache.payload import OVERHEAD_BYTES, written
 from aiservice.core.clock import ManualClock
@@ -313,6 +313,31 @@ async def test_the_leader_hears_whether_anyone_waits(cache: Cache, clock: Manual
     await cache.renew(key("a"), "one")
     clock.advance_s(0.5)
     assert not await cache.renew(key("a"), "one"), "who no longer asks is not waited for"
+
+
+async def test_one_who_no_longer_waits_is_forgotten_soon_and_who_still_waits_is_not(
+    cache: Cache, clock: ManualClock
+) -> None:
+    await cache.claim(key("a"), "one")
+    await cache.claim(key("a"), "two")
+    await cache.claim(key("a"), "three")
+    await cache.release(key("a"), "two")
+    assert await cache.renew(key("a"), "one"), "three has time to ask again"
+    clock.advance_s(0.02)
+    assert await cache.claim(key("a"), "three") == Claim(False)
+    clock.advance_s(1)
+    assert await cache.renew(key("a"), "one")
+    await cache.release(key("a"), "three")
+    clock.advance_s(LAST_CALL_US / 1_000_000 + 0.000001)
+    assert not await cache.renew(key("a"), "one")
+    assert await cache.claim(key("a"), "four") == Claim(False), "the lease is still one's"
+
+
+async def test_giving_up_leaves_a_lease_that_nobody_waits_for_as_it_is(cache: Cache) -> None:
+    await cache.release(key("a"), "two")
+    await cache.claim(key("a"), "one")
+    await cache.release(key("a"), "two")
+    assert not await cache.renew(key("a"), "one")
 
 
 async def test_a_lease_of_a_clock_that_went_back_is_cut(cache: Cache, clock: ManualClock) -> None:

@@ -8,10 +8,11 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from aiservice.core.errors import EngineBusy, EngineError, EngineRefused, EngineTimeout, EngineUnreachable
 from aiservice.core.types import Chunk, Deadline, Generation, Message

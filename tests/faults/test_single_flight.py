@@ -176,9 +176,8 @@ async def test_a_leader_whose_client_leaves_goes_on_for_its_followers(tmp_path: 
     assert booked(stage.served.data_dir) == {(499, TOKENS, 0): 1, (200, 0, TOKENS): len(followers)}
 
 
-@pytest.mark.parametrize(("is_elsewhere", "within_s"), [(False, 1), (True, 4)], ids=["one worker", "all workers"])
-async def test_when_all_have_left_the_engine_is_called_off(tmp_path: Path, is_elsewhere: bool, within_s: float) -> None:
-    """Who waits in another worker is missed once it has not asked for two seconds."""
+@pytest.mark.parametrize("is_elsewhere", [False, True], ids=["one worker", "all workers"])
+async def test_when_all_have_left_the_engine_is_called_off_within_a_second(tmp_path: Path, is_elsewhere: bool) -> None:
     async with staged(tmp_path) as stage:
         crowd = await stage.spread(10)
         ask = STREAM | {"model": "paced-300"}
@@ -194,7 +193,7 @@ async def test_when_all_have_left_the_engine_is_called_off(tmp_path: Path, is_el
         async with asyncio.timeout(6):
             while not stage.witness.left():
                 await asyncio.sleep(0.01)
-        assert stage.witness.left()[0].at_s - left_s < within_s
+        assert stage.witness.left()[0].at_s - left_s < 1
         await asyncio.sleep(0.5)
         assert len(stage.witness.calls()) == 1
     rows = read_rows(stage.served.data_dir)

@@ -261,7 +261,7 @@ class JournaledCache:
         finally:
             self._note(CacheCall(self._world.wall_us(), "put", key.tenant_id, key.model, key, completion.text))
 
-    async def claim(self, key: CacheKey, lease_id: str, *, max_age_s: int | None = None) -> Claim:
+    async def claim(self, key: CacheKey, lease_id: str, *, max_age_s: float | None = None) -> Claim:
         claim = await self._cache.claim(key, lease_id, max_age_s=max_age_s)
         self._found(key, claim.entry, max_age_s)
         return claim
@@ -289,7 +289,7 @@ class JournaledCache:
     async def aclose(self) -> None:
         await self._cache.aclose()
 
-    def _found(self, key: CacheKey, entry: Entry | None, max_age_s: int | None) -> Entry | None:
+    def _found(self, key: CacheKey, entry: Entry | None, max_age_s: float | None) -> Entry | None:
         if entry is not None:
             text, created_us = entry.completion.text, entry.created_at_us
             at_us = self._world.wall_us()

@@ -98,7 +98,7 @@ class CacheCall:
     key: CacheKey | None = None
     text: str = ""
     created_at_us: int = 0
-    max_age_s: int | None = None
+    max_age_s: float | None = None
 
 
 @dataclass(slots=True)

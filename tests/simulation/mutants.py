@@ -164,7 +164,7 @@ class _RepeatingStore(SharedStore):
 
 
 class _LeaselessCache(JournaledCache):
-    async def claim(self, key: CacheKey, lease_id: str, *, max_age_s: int | None = None) -> Claim:
+    async def claim(self, key: CacheKey, lease_id: str, *, max_age_s: float | None = None) -> Claim:
         await super().claim(key, lease_id, max_age_s=max_age_s)
         return Claim(True)
 

@@ -1,9 +1,9 @@
 """With CACHE_ENCRYPTION no answer lies readable on the disk, and what was kept the other way is a miss."""
 
 import logging
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from tests.unit.cache.workers import ANSWER, KEY, Workers, key
 

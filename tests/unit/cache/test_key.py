@@ -4,7 +4,6 @@ import math
 import struct
 import timeit
 from collections.abc import Callable
-from dataclasses import fields, replace
 from hashlib import sha256
 from types import MappingProxyType
 from typing import Any, get_args
@@ -12,6 +11,7 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import fields, replace
 
 from aiservice.cache import CacheKey, Operation, request_key
 from aiservice.cache.key import VERSIONS, _role, _start, packed

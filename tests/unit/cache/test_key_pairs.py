@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from aiservice.cache import request_key
 from aiservice.core.types import Generation, Message
@@ -109,7 +110,7 @@ class Maker:
         return request, self.pick(self.changes)(request)
 
     def changed(self, request: Request, **values: Any) -> Request:
-        return replace(request, generation=replace(request.generation, **values))
+        return replace(request, generation=structs.replace(request.generation, **values))
 
     def other_outside(self, request: Request) -> Request:
         name = self.pick(["tenant_id", "model", "model_digest"])

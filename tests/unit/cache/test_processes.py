@@ -12,9 +12,10 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing, suppress
-from dataclasses import replace
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from aiservice.cache.sqlite import SqliteCache
 from aiservice.core.clock import SystemClock

@@ -5,9 +5,9 @@ A row that is changed behind the caches' backs tells where an answer came from: 
 
 import asyncio
 import sqlite3
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from aiservice.cache import CacheKey, Claim, Entry
 from aiservice.cache.payload import written

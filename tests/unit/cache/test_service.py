@@ -1,8 +1,7 @@
 """What may be read from the cache and what may be kept in it."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from aiservice.cache import CachePolicy, Claim, ResponseCache
 from aiservice.cache.memory import MemoryCache

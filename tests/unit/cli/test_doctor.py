@@ -55,6 +55,15 @@ def test_everything_missing_is_listed_with_its_command(tmp_path):
     assert "Required and missing: database, embedded model." in found.stdout
 
 
+def test_a_damaged_database_is_said_with_its_remedy(tmp_path):
+    (tmp_path / "main.db").write_bytes(b"not a database" * 100)
+
+    found = check_database(settings_for(tmp_path))
+
+    assert found.state is State.MISSING
+    assert "restore it from a backup" in found.found
+
+
 def test_doctor_changes_nothing(tmp_path):
     run("doctor", data_dir=tmp_path / "data", PORT="0")
 

@@ -100,6 +100,14 @@ def test_reconcile_says_that_all_agrees(data_dir):
     assert shown.stdout == "The ledger agrees with itself; records waiting in spools: 0, requests running: 0.\n"
 
 
+def test_reconcile_of_a_folder_without_a_ledger_is_refused(tmp_path):
+    shown = run("usage", "reconcile", data_dir=tmp_path / "mistyped")
+
+    assert shown.exit_code == 2
+    assert "There is no ledger in DATA_DIR" in shown.stderr
+    assert not (tmp_path / "mistyped").exists()
+
+
 def test_reconcile_while_a_worker_runs(data_dir):
     spool = open_spool(data_dir)
     one = record("acme", "m1", 5)

@@ -5,9 +5,10 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from aiservice.cache import POLICY_DEFAULT, CacheKey, Entry, ResponseCache
+from aiservice.cache import POLICY_DEFAULT, CacheKey, CachePolicy, Entry, ResponseCache
 from aiservice.cache.memory import MemoryCache
-from aiservice.core.clock import ManualClock
+from aiservice.cache.port import Cache
+from aiservice.core.clock import ManualClock, SystemClock
 from aiservice.core.errors import EngineBusy, EngineError, Unexpected
 from aiservice.core.settings import CacheSettings
 from aiservice.core.types import Chunk, Completion, Tokens
@@ -20,14 +21,14 @@ PARTS = [Chunk("one "), Chunk("two"), Chunk("", "stop", Tokens(1, 2))]
 class Worker:
     """The flights of one worker, over a cache that it shares with others."""
 
-    def __init__(self, cache: MemoryCache) -> None:
+    def __init__(self, cache: Cache) -> None:
         self.cache = ResponseCache(CacheSettings(), cache)
         self.flights = Flights(self.cache)
         self.go_on = asyncio.Event()
         self.calls = 0
 
-    async def board(self, lease_id: str) -> Flight | Entry:
-        return await self.flights.board(KEY, lease_id, POLICY_DEFAULT)
+    async def board(self, lease_id: str, policy: CachePolicy = POLICY_DEFAULT) -> Flight | Entry:
+        return await self.flights.board(KEY, lease_id, policy)
 
     async def lead(self, lease_id: str, *, error: Exception | None = None) -> Flight:
         flight = await self.board(lease_id)
@@ -187,6 +188,39 @@ async def test_who_stops_waiting_hands_the_waiting_on(cache: MemoryCache, worker
     worker.go_on.set()
     await read(leader)
     assert await read(await second) == "one two"
+
+
+async def test_what_was_made_while_one_waited_is_fresh_for_it_and_what_is_older_is_not() -> None:
+    cache = MemoryCache(CacheSettings(), SystemClock())
+    worker, other = Worker(cache), Worker(cache)
+    await worker.cache.keep(KEY, Completion("m", "e", "old", "stop", Tokens(1, 2)))
+    await asyncio.sleep(0.02)
+    leader = await worker.board("a", CachePolicy(max_age_s=0))
+    assert isinstance(leader, Flight)
+    worker.flights.depart(leader, worker.engine(leader, None))
+    waiting = asyncio.create_task(other.board("b", CachePolicy(max_age_s=0)))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    worker.go_on.set()
+    await read(leader)
+    assert await read(await waiting) == "one two"
+    assert other.calls == 0
+
+
+async def test_a_flight_that_the_last_of_other_workers_leaves_is_called_off_within_a_second() -> None:
+    cache = MemoryCache(CacheSettings(), SystemClock())
+    worker, other = Worker(cache), Worker(cache)
+    leader = await worker.lead("a")
+    waiting = [asyncio.create_task(other.board(name)) for name in "bc"]
+    await asyncio.sleep(0.05)
+    worker.flights.leave(leader)
+    waiting[0].cancel()
+    await asyncio.sleep(0.7)
+    assert not leader.is_called_off, "one waits still"
+    waiting[1].cancel()
+    assert leader.task is not None
+    await asyncio.wait([leader.task], timeout=0.9)
+    assert leader.task.cancelled()
 
 
 async def test_a_lost_leader_is_followed_by_one_of_another_worker(cache: MemoryCache, worker: Worker) -> None:

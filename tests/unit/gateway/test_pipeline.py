@@ -33,6 +33,7 @@ from aiservice.keys import LOCAL_CALLER, Caller, Keys
 from aiservice.keys.memory import MemoryKeyStore
 from aiservice.limits import Limits, Take, TakeRefused
 from aiservice.limits.memory import MemoryLimiter, MemoryRuleStore
+from aiservice.limits.model import LEASE_S
 from aiservice.observe.metrics import Metrics
 from aiservice.usage import Ledger, Spool, UsageRecord
 from aiservice.usage.memory import MemoryUsageStore
@@ -68,6 +69,22 @@ class Limiter(MemoryLimiter):
         await super().refund(take)
 
 
+class WatchedLedger(Ledger):
+    """Counts how often someone waited for the disk."""
+
+    waits = 0
+
+    async def synced(self) -> None:
+        self.waits += 1
+        await super().synced()
+
+
+class HastyCorridor(Corridor):
+    """Renews slots that last for 30 s of the manual clock."""
+
+    renew_every_s = 0.01
+
+
 class OddEngine(FakeEngine):
     """Its model `ends` says a word and no more; `breaks` has a fault."""
 
@@ -93,6 +110,7 @@ class House:
     disk: Disk
     clock: ManualClock
     spool: Spool
+    ledger: WatchedLedger
 
     def visit(self, caller: Caller = CALLER) -> Visit:
         now_us = self.clock.now_us()
@@ -112,6 +130,10 @@ class House:
         assert len(rows) == count
         return list(rows)
 
+    async def slots_held(self) -> int:
+        (held,) = await self.limiter.held((await self.limits.take_for("?", CALLER)).slots)
+        return held
+
     async def tokens_left(self) -> int:
         return next(
             standing.remaining
@@ -120,8 +142,8 @@ class House:
         )
 
 
-def generation(prompt: str, model: str = "echo") -> Generation:
-    return Generation(model, (Message("user", prompt),), temperature=0.7, max_tokens=100)
+def generation(prompt: str, model: str = "echo", *, stream: bool = False) -> Generation:
+    return Generation(model, (Message("user", prompt),), temperature=0.7, max_tokens=100, stream=stream)
 
 
 @pytest.fixture
@@ -141,20 +163,20 @@ async def house(tmp_path: Path, usage_settings: UsageSettings) -> AsyncIterator[
     limits = Limits(LimitSettings(), limiter, MemoryRuleStore(clock))
     cache = MemoryCache(CacheSettings(), clock)
     spool = Spool(tmp_path / "spool", clock=clock, write=disk.write)
-    ledger = Ledger(store, spool, usage_settings)
+    ledger = WatchedLedger(store, spool, usage_settings)
     running = asyncio.create_task(ledger.run())
     room = ResponseCache(CacheSettings(), cache)
     recorder = Recorder(limits=limits, cache=room, ledger=ledger, metrics=Metrics(), clock=clock)
     keys = Keys(MemoryKeyStore(), KeySettings(), LimitSettings(), pepper=b"p" * 32, clock=clock)
-    corridor = Corridor(
+    corridor = HastyCorridor(
         keys=keys,
         limits=limits,
         cache=room,
         registry=registry,
         recorder=recorder,
-        deadline=Deadline(1, 1, 1, total_s=0.2),
+        deadline=Deadline(1, 1, 1, total_s=0.4),
     )
-    yield House(corridor, store, limiter, limits, cache, disk, clock, spool)
+    yield House(corridor, store, limiter, limits, cache, disk, clock, spool, ledger)
     await corridor.aclose()
     await ledger.aclose()
     await running
@@ -231,6 +253,34 @@ async def test_who_waits_for_another_worker_waits_no_longer_than_the_deadline(ho
     assert await house.tokens_left() == 10_000
 
 
+async def test_who_waits_for_another_worker_keeps_its_slot(house: House) -> None:
+    other = ResponseCache(CacheSettings(), house.cache)
+    key = other.key(generation("?"), tenant_id="local", model="echo", model_digest="echo")
+    await other.claim(key, "another", POLICY_DEFAULT)
+    waiting = asyncio.create_task(house.text("?"))
+    for _ in range(3):
+        await asyncio.sleep(0.05)
+        assert await house.slots_held() == 1
+        house.clock.advance_s(LEASE_S - 1)
+        await other.renew(key, "another")
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert await house.slots_held() == 0
+
+
+async def test_who_reads_along_keeps_its_slot(house: House) -> None:
+    asked = generation("?", "slow-20", stream=True)
+    answers = [await house.corridor.answer(house.visit(), asked, POLICY_DEFAULT) for _ in range(2)]
+    assert [answer.cache_state for answer in answers] == ["MISS", "HIT"]
+    for _ in range(3):
+        await asyncio.sleep(0.05)
+        assert await house.slots_held() == 2
+        house.clock.advance_s(LEASE_S - 1)
+    for answer in answers:
+        await answer.rest.aclose()
+
+
 async def test_an_entry_that_came_in_between_is_replayed(house: House) -> None:
     """Another worker's answer is kept after this one's look-up: the claim finds it."""
     other = ResponseCache(CacheSettings(), house.cache)
@@ -252,7 +302,7 @@ async def test_a_row_costs_what_its_tokens_cost(house: House) -> None:
 
 async def test_what_a_lost_request_would_cost_is_in_its_start(house: House) -> None:
     visit = house.visit()
-    answer = await house.corridor.answer(visit, replace(generation("?", "slow-20"), stream=True), NO_STORE)
+    answer = await house.corridor.answer(visit, generation("?", "slow-20", stream=True), NO_STORE)
     async with aclosing(answer.rest):
         start = house.spool.opened(visit.id)
         assert start is not None
@@ -278,7 +328,7 @@ async def test_a_fault_of_an_engine_s_adapter_is_ours(house: House, caplog: pyte
 
 async def test_a_stream_marks_in_the_spool_how_far_it_is(house: House) -> None:
     visit = house.visit()
-    answer = await house.corridor.answer(visit, replace(generation("?", "words-10"), stream=True), NO_STORE)
+    answer = await house.corridor.answer(visit, generation("?", "words-10", stream=True), NO_STORE)
     before = house.spool.seq
     house.clock.advance_s(1)
     async with aclosing(answer.rest):
@@ -320,3 +370,10 @@ class TestDurable:
     async def test_an_answer_ends_after_its_row_is_on_disk(self, house: House) -> None:
         assert await house.text("one") == "echo: one"
         assert (await house.rows(1))[0].status_code == 200
+        assert house.ledger.waits == 1
+
+    async def test_so_do_those_from_the_cache_and_from_another_s_flight(self, house: House) -> None:
+        assert await asyncio.gather(*(house.text("one") for _ in range(2))) == ["echo: one"] * 2
+        assert house.ledger.waits == 2
+        assert await house.text("one") == "echo: one"
+        assert house.ledger.waits == 3

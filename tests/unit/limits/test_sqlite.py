@@ -74,6 +74,24 @@ async def test_a_damaged_file_costs_at_most_one_more_burst(tmp_path: Path) -> No
     assert admitted == 10
 
 
+async def test_who_leaves_as_its_take_is_decided_has_left_also_when_the_file_is_held(tmp_path: Path) -> None:
+    limiter = SqliteLimiter(tmp_path / "l.db", ManualClock())
+    holder = open_hot(tmp_path / "l.db", synchronous="OFF")
+    leaving = asyncio.create_task(limiter.take(one("1", of=bucket())))
+    await asyncio.sleep(0)
+
+    def hold_and_leave() -> None:
+        holder.execute("begin immediate")
+        leaving.cancel()
+
+    asyncio.get_running_loop().call_soon(hold_and_leave)
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    holder.close()
+    (standing,) = await limiter.peek([bucket()])
+    assert standing.remaining == 4
+
+
 async def test_a_file_that_is_held_is_unavailable_and_takes_nothing(tmp_path: Path) -> None:
     limiter = SqliteLimiter(tmp_path / "l.db", ManualClock())
     await limiter.take(one("1", of=bucket()))

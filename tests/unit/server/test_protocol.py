@@ -195,6 +195,7 @@ def head(*lines: str, start: str = "POST / HTTP/1.1") -> bytes:
         head("Host: x", start="GET /\xff HTTP/1.1"),
         head("Host: x", start="GET a HTTP/1.1"),
         head("Host: x", start="CONNECT x:443 HTTP/1.1"),
+        head("Host: x", "Content-Length: 18", start="CONNECT /echo HTTP/1.1") + b"GET / HTTP/1.1\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     ],

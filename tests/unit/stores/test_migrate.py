@@ -176,8 +176,51 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path):
     (tmp_path / MAIN_FILE).write_bytes(b"not a database" * 100)
 
     for ask in (is_current, upgrade, downgrade):
-        with pytest.raises(StartRefused, match=r"backup|cannot be migrated"):
+        with pytest.raises(StartRefused, match="restore it from a backup"):
             ask(tmp_path)
+
+
+FULL_DISK = """
+import pathlib, resource, sys
+from aiservice.core.errors import StartRefused
+from aiservice.stores.migrate import is_current, upgrade
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+for ask, data_dir in (is_current, sys.argv[1]), (upgrade, sys.argv[2]):
+    try:
+        ask(pathlib.Path(data_dir))
+    except StartRefused as error:
+        print(error.public)
+"""
+
+
+def test_a_database_without_room_for_its_files_is_no_damaged_one(tmp_path: Path):
+    """No file may grow, as on a full disk; also an old database needs room, for the index of its WAL."""
+    upgrade(tmp_path / "old")
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path / "old"), str(tmp_path / "new")]
+
+    said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=60).stdout
+
+    assert said.count("make room on its disk") == 2
+    assert "backup" not in said
+
+
+@pytest.mark.slow
+def test_a_database_that_another_program_holds_is_no_damaged_one(tmp_path: Path):
+    upgrade(tmp_path)
+    with closing(sqlite3.connect(tmp_path / MAIN_FILE, isolation_level=None)) as holder:
+        holder.execute("pragma locking_mode = exclusive")
+        holder.execute("begin exclusive")
+
+        with pytest.raises(StartRefused, match="end the program that holds it"):
+            is_current(tmp_path)
+
+
+def test_a_database_that_cannot_be_opened_is_no_damaged_one(tmp_path: Path):
+    (tmp_path / MAIN_FILE).mkdir()
+
+    with pytest.raises(StartRefused, match="let this user read and write it"):
+        is_current(tmp_path)
 
 
 def test_a_database_of_a_newer_version_is_refused(tmp_path: Path):
