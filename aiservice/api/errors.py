@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from aiservice.api.asgi import JSON_TYPE, Headers
+from aiservice.api.fields import SENTENCES
 from aiservice.core.errors import (
     AIServiceError,
     FieldInvalid,
@@ -99,6 +100,8 @@ def from_validation(problems: Any) -> InvalidRequest:
     if not path:
         return InvalidRequest("The request needs a JSON object as its body.")
     param = ".".join(path)
+    if problem["type"] == "string_pattern_mismatch":
+        return FieldInvalid(f"{param} {SENTENCES[problem['ctx']['pattern']]}.", param=param)
     return FieldInvalid(f"{param}: {problem['msg']}.", param=param)
 
 

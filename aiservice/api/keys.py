@@ -7,18 +7,15 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from aiservice.api.asgi import request_headers
 from aiservice.api.auth import Auth
+from aiservice.api.fields import Label, Name, Quota, Uuid
 from aiservice.api.guard import caller_of, guarded
 from aiservice.api.rooms import Rooms
 from aiservice.core.ids import iso_utc
 from aiservice.core.settings import LimitSettings
 from aiservice.keys import SCOPES_DEFAULT, ApiKey, Caller, KeyRequest, NewKey
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@:-]{0,63}$")]
-Label = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Tier = Literal["free", "pro", "enterprise"]
 Scope = Literal["generate", "sql", "nexus:read", "nexus:write", "nexus:deploy", "usage:read", "keys:write", "admin"]
-Uuid = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
-Quota = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Listed = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 

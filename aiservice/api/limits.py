@@ -3,17 +3,14 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 
 from aiservice.api.auth import Auth
+from aiservice.api.fields import Name, Quota, RuleCursor
 from aiservice.api.guard import guarded
-from aiservice.api.keys import Name, Quota
 from aiservice.api.rooms import Rooms
 from aiservice.core.ids import iso_utc
 from aiservice.limits import Rule
-
-# Two names with a stroke between, which no name has in it; the second is empty in the tenant's own rule.
-Cursor = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@:-]{0,63}/[A-Za-z0-9._@:-]{0,64}$")]
 
 
 class SetLimit(BaseModel):
@@ -58,7 +55,7 @@ def router(rooms: Rooms) -> APIRouter:
     async def list_limits(
         *,
         tenant_id: Annotated[Name | None, Query()] = None,
-        cursor: Annotated[Cursor | None, Query()] = None,
+        cursor: Annotated[RuleCursor | None, Query()] = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     ) -> LimitPage:
         """The rules that were set, of one tenant or of all."""

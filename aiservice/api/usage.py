@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from msgspec.structs import asdict
-from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, Field
 
 from aiservice.api.auth import Auth
+from aiservice.api.fields import Uuid
 from aiservice.api.guard import caller_of, guarded
 from aiservice.api.rooms import Rooms
 from aiservice.core.errors import FieldInvalid
@@ -25,8 +26,6 @@ AS_OF = (
     "later ones may be in it or not."
 )
 NANO = 1_000_000_000
-
-Uuid = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
 
 
 class SeriesRow(BaseModel):

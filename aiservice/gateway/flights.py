@@ -14,7 +14,7 @@ from copy import copy
 from aiservice.cache import RENEW_EVERY_S, CacheKey, CachePolicy, Entry, ResponseCache
 from aiservice.core.errors import AIServiceError, EngineError, Unexpected
 from aiservice.core.types import Chunk
-from aiservice.gateway.lease import Heartbeat
+from aiservice.gateway.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from aiservice.core.clock import Clock
 from aiservice.core.errors import IdempotencyBusy, IdempotencyMismatch, StoreUnavailable
 from aiservice.core.ids import uuid7
-from aiservice.gateway.lease import Heartbeat
+from aiservice.gateway.heartbeat import Heartbeat
 from aiservice.gateway.port import Attempt, Found, IdempotencyStore
 from aiservice.keys import BUILT_IN_KEY_ID, Caller
 from aiservice.observe.metrics import Metrics

@@ -11,7 +11,7 @@ from aiservice.core.errors import AIServiceError, EngineTimeout, KeyRefused, Not
 from aiservice.core.types import Chunk, Deadline, Generation
 from aiservice.engines import Registry, Route
 from aiservice.gateway.flights import Flight, Flights
-from aiservice.gateway.lease import Heartbeat
+from aiservice.gateway.heartbeat import Heartbeat
 from aiservice.gateway.model import Answer, CacheState, Errand, Transcript, Visit
 from aiservice.gateway.pricing import prompt_estimate
 from aiservice.gateway.recorder import Making, Reading, Recorder

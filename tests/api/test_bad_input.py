@@ -147,3 +147,26 @@ async def test_refusal_shows_no_path_key_or_stack(client: Client) -> None:
     assert str(Path.cwd()) not in text
     assert client.key is not None
     assert client.key not in text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "sentence"),
+    [
+        (
+            "POST",
+            "/auth/create-key",
+            {"tenant_id": "a b", "user_id": "u", "name": "n"},
+            "tenant_id takes 1 to 64 letters",
+        ),
+        ("POST", "/auth/create-key", {"tenant_id": "a", "user_id": "u", "name": "\t"}, "name has a control character"),
+        ("POST", "/auth/revoke-key", {"key_id": "1"}, "key_id takes a UUID"),
+        ("GET", "/admin/limits?cursor=x", None, "cursor takes next_cursor as this route gave it"),
+        ("GET", "/auth/keys?cursor=x", None, "cursor takes a UUID"),
+    ],
+)
+async def test_422_a_form_that_a_field_does_not_take(
+    service: Service, method: str, path: str, body: Any, sentence: str
+) -> None:
+    response = await service.admin(method, path, body)
+    assert (response.status, response.code) == (422, "request.field_invalid")
+    assert response.json["error"]["message"].startswith(sentence)

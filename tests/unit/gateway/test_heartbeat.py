@@ -3,7 +3,7 @@
 import asyncio
 
 from aiservice.core.errors import StoreUnavailable
-from aiservice.gateway.lease import Heartbeat
+from aiservice.gateway.heartbeat import Heartbeat
 
 
 class Heart:
