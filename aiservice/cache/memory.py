@@ -28,6 +28,7 @@ class MemoryCache:
 
     def __init__(self, settings: CacheSettings, clock: Clock, *, source: random.Random | None = None) -> None:
         self.failures = 0
+        self.era = 0
         self._settings = settings
         self._clock = clock
         self._random = source or random.SystemRandom()
@@ -91,6 +92,7 @@ class MemoryCache:
             self._entries.move_to_end(key.digest)
 
     async def clear(self, *, tenant_id: str | None = None, model: str | None = None) -> int:
+        self.era += 1
         now_us = self._clock.now_us()
         for key in [key for key in self._leases if _is_within(key, tenant_id, model)]:
             del self._leases[key]

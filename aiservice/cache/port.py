@@ -12,6 +12,11 @@ class Cache(Protocol):
     failures: int
     """How often the store could not be used since this process started."""
 
+    @property
+    def era(self) -> int:
+        """A number that is another after every clearing, in all workers at once; costs next to nothing."""
+        ...
+
     async def get(self, key: CacheKey, *, max_age_s: int | None = None) -> Entry | None:
         """The entry if it is there, untampered, not expired and not older than `max_age_s`; counts hit or miss."""
         ...

@@ -23,6 +23,11 @@ class ResponseCache:
         """How often the store could not be used since this process started."""
         return self._cache.failures
 
+    @property
+    def era(self) -> int:
+        """A number that is another after every clearing, in all workers at once."""
+        return self._cache.era
+
     def policy(self, header: str | None) -> CachePolicy:
         """What a request's Cache-Control comes to; raises `InvalidRequest` where it cannot be read.
 

@@ -127,6 +127,10 @@ class SqliteCache:
         self._tend_after_s = tend_after_s
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def era(self) -> int:
+        return self._stamps.era
+
     async def get(self, key: CacheKey, *, max_age_s: int | None = None) -> Entry | None:
         entry = self._remembered(key.digest, max_age_s) or self._tried(self._get, (key, max_age_s))
         if entry is None:

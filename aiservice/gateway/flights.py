@@ -24,13 +24,17 @@ LOOK_EVERY_S = 0.2
 
 
 class Flight:
-    """An answer that is being made, or awaited from another worker. `left` is why its leader no longer reads it."""
+    """An answer that is being made, or awaited from another worker, since the cache's `era`.
+
+    `left` is why its leader no longer reads it.
+    """
 
     __slots__ = (
         "_chunks",
         "_error",
         "_is_over",
         "_waiters",
+        "era",
         "is_airborne",
         "is_called_off",
         "key",
@@ -41,9 +45,10 @@ class Flight:
         "task",
     )
 
-    def __init__(self, key: CacheKey, lease_id: str) -> None:
+    def __init__(self, key: CacheKey, lease_id: str, era: int) -> None:
         self.key = key
         self.lease_id = lease_id
+        self.era = era
         self.readers = 1
         self.left: BaseException | None = None
         self.task: asyncio.Task[None] | None = None
@@ -112,6 +117,7 @@ class Flights:
     def __init__(self, cache: ResponseCache) -> None:
         self._cache = cache
         self._flights: dict[str, Flight] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def board(self, key: CacheKey, lease_id: str, policy: CachePolicy) -> Flight | Entry:
         """The flight to lead (its `lease_id` is then the one given) or to follow, or the entry if it is there by now.
@@ -122,8 +128,9 @@ class Flights:
         began_s = asyncio.get_running_loop().time()
         while True:
             flight = self._flights.get(key.digest)
-            if flight is None:
-                return await self._open(Flight(key, lease_id), policy, began_s=began_s)
+            if flight is None or flight.era != self._cache.era:
+                # None, or begun before a clearing: what it makes is for those who were there.
+                return await self._open(Flight(key, lease_id, self._cache.era), policy, began_s=began_s)
             flight.readers += 1
             is_boarded = False
             try:
@@ -137,6 +144,7 @@ class Flights:
     def depart(self, flight: Flight, chunks: AsyncGenerator[Chunk]) -> None:
         """Makes the answer in a task of its own, so that it does not depend on its leader's client."""
         flight.task = asyncio.create_task(self._fly(flight, chunks))
+        self._tasks.add(flight.task)
         flight.task.add_done_callback(lambda task: self._landed(flight, task))
 
     def leave(self, flight: Flight) -> None:
@@ -148,15 +156,15 @@ class Flights:
 
     async def aclose(self) -> None:
         """Calls all flights off and waits for their ends to be recorded."""
-        tasks = [flight.task for flight in self._flights.values() if flight.task is not None]
+        await asyncio.sleep(0)  # A task that is cancelled before its first step would leave no record.
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _open(self, flight: Flight, policy: CachePolicy, *, began_s: float) -> Flight | Entry:
         """Leads, or asks until the leader in another worker has answered or is lost."""
-        digest = flight.key.digest
-        self._flights[digest] = flight
+        self._flights[flight.key.digest] = flight
         now_s = asyncio.get_running_loop().time
         is_leader = False
         try:
@@ -174,7 +182,7 @@ class Flights:
             raise
         finally:
             if not is_leader:
-                del self._flights[digest]
+                self._forget(flight)
                 flight.end()
 
     async def _fly(self, flight: Flight, chunks: AsyncGenerator[Chunk]) -> None:
@@ -189,13 +197,19 @@ class Flights:
             await self._cache.release(flight.key, flight.lease_id)
 
     def _landed(self, flight: Flight, task: asyncio.Task[None]) -> None:
-        del self._flights[flight.key.digest]
+        self._tasks.discard(task)
+        self._forget(flight)
         if flight.look is not None:
             flight.look.cancel()
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, AIServiceError):
             log.error("making an answer failed", exc_info=error)
         flight.end(error)
+
+    def _forget(self, flight: Flight) -> None:
+        """Another may have taken its place since."""
+        if self._flights.get(flight.key.digest) is flight:
+            del self._flights[flight.key.digest]
 
     async def _look(self, flight: Flight) -> None:
         """Until someone reads it again: the last who waits for it elsewhere may leave at any time."""

@@ -64,6 +64,16 @@ async def test_an_answer_comes_back_as_it_was(cache: Cache, clock: ManualClock) 
     assert await cache.get(key("b")) is None
 
 
+async def test_every_clearing_begins_another_era(cache: Cache) -> None:
+    eras = [cache.era]
+    for scope in ({}, {"tenant_id": "acme"}, {"model": "m"}):
+        await cache.clear(**scope)
+        eras.append(cache.era)
+    await cache.put(key("a"), ANSWER)
+    assert cache.era == eras[-1]
+    assert len(set(eras)) == 4
+
+
 async def test_hits_are_counted_per_entry_and_all_together(cache: Cache) -> None:
     await cache.put(key("a"), ANSWER)
     counts = [entry.hit_count for _ in range(3) if (entry := await cache.get(key("a")))]

@@ -251,6 +251,10 @@ class JournaledCache:
     def failures(self) -> int:
         return self._cache.failures
 
+    @property
+    def era(self) -> int:
+        return self._cache.era
+
     async def get(self, key: CacheKey, *, max_age_s: int | None = None) -> Entry | None:
         return self._found(key, await self._cache.get(key, max_age_s=max_age_s), max_age_s)
 

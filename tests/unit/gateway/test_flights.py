@@ -242,3 +242,23 @@ async def test_closing_calls_every_flight_off(worker: Worker) -> None:
     assert leader.task is not None
     assert leader.task.cancelled()
     await worker.flights.aclose()
+
+
+async def test_after_a_clearing_nobody_boards_what_was_begun_before_it(cache: MemoryCache, worker: Worker) -> None:
+    before = await worker.lead("a")
+    along = await worker.board("b")
+    await worker.cache.clear()
+    after = await worker.lead("c")
+    assert along is before
+    assert after is not before
+    worker.go_on.set()
+    assert [await read(flight) for flight in (before, along, after)] == ["one two"] * 3
+    assert worker.calls == 2
+    assert await cache.get(KEY) is not None
+    await worker.flights.aclose()
+
+
+async def test_closing_right_after_departure_leaves_no_call_unbegun(worker: Worker) -> None:
+    await worker.lead("a")
+    await worker.flights.aclose()
+    assert worker.calls == 1
