@@ -93,7 +93,7 @@ def test_the_first_run_answers_and_shows_the_keys_and_later_runs_do_not(tmp_path
         assert process.wait(15) == 0
     assert "vpn_" not in second
     assert "curl -s http://127.0.0.1" in second
-    assert took_s < 3
+    assert took_s < 30  # ten times what it may take on a calm machine
 
 
 @pytest.mark.real
