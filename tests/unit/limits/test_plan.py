@@ -1,28 +1,15 @@
 """A caller's facts and the operator's rules become buckets and slots."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 
 from aiservice.core.settings import LimitSettings
 from aiservice.limits import Bucket, Cost, Rule, Slots, Take
 from aiservice.limits.plan import LIMIT_MAX, Plan, plan_of
+from tests.unit.limits.facts import SETTINGS, Facts
 
-SETTINGS = LimitSettings(
-    default_rate_limit=3, default_rate_window_s=60, rate_limit_pro=1_000, rate_limit_enterprise=10_000
-)
 STRICT = SETTINGS.model_copy(update={"is_strict": True})
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    logical_id: str = "k1"
-    tenant_id: str = "acme"
-    user_id: str | None = "ann"
-    tier: str = "free"
-    quota_requests_per_hour: int | None = None
-    tokens_per_hour: int | None = None
-    concurrency: int | None = None
 
 
 def plan(facts: Facts, *rules: Rule, settings: LimitSettings = SETTINGS) -> Plan:

@@ -13,19 +13,9 @@ from aiservice.core.settings import LimitSettings
 from aiservice.limits import Rule
 from aiservice.limits.memory import MemoryRuleStore
 from aiservice.limits.rules import REREAD_US, Rules
+from tests.unit.limits.facts import Facts
 
 SECOND_US = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    logical_id: str = "k1"
-    tenant_id: str = "acme"
-    user_id: str | None = "ann"
-    tier: str = "free"
-    quota_requests_per_hour: int | None = None
-    tokens_per_hour: int | None = None
-    concurrency: int | None = None
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """The policy of limits: a caller's facts become buckets, a refusal becomes a sentence."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 
@@ -10,22 +10,7 @@ from aiservice.core.errors import FieldInvalid, LimitExceeded, StoreUnavailable
 from aiservice.core.settings import LimitSettings
 from aiservice.limits import Allowance, Bucket, Cost, Limits, Rule, Take, TakeRefused
 from aiservice.limits.memory import MemoryLimiter, MemoryRuleStore
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    logical_id: str = "k1"
-    tenant_id: str = "acme"
-    user_id: str | None = "ann"
-    tier: str = "free"
-    quota_requests_per_hour: int | None = None
-    tokens_per_hour: int | None = None
-    concurrency: int | None = None
-
-
-SETTINGS = LimitSettings(
-    default_rate_limit=3, default_rate_window_s=60, rate_limit_pro=1_000, rate_limit_enterprise=10_000
-)
+from tests.unit.limits.facts import SETTINGS, Facts
 
 
 def make(settings: LimitSettings = SETTINGS, clock: ManualClock | None = None) -> Limits:
