@@ -98,7 +98,10 @@ class Corridor:
         model = route.model
         tenant_id = visit.caller.tenant_id
         key = self._cache.key(generation, tenant_id=tenant_id, model=model.name, model_digest=model.digest)
-        return key, await self._cache.look_up(key, policy)
+        entry = await self._cache.look_up(key, policy)
+        if entry is None and policy.only_if_cached:
+            self._recorder.looked_up("MISS")
+        return key, entry
 
     async def _replay(self, visit: Visit, entry: Entry, *, take: Take, decision: Decision) -> Answer:
         kept = entry.completion
@@ -128,9 +131,9 @@ class Corridor:
 
     async def _begun(self, errand: Errand, chunks: AsyncGenerator[Chunk], state: CacheState) -> Answer:
         """The answer once its first chunk is there."""
-        first = await anext(chunks)
         if state != "BYPASS":
             self._recorder.looked_up(state)
+        first = await anext(chunks)
         model = errand.route.model
         return Answer(model.name, model.engine, state, errand.decision, first, chunks, 0 if state == "HIT" else None)
 

@@ -193,3 +193,9 @@ async def test_the_counters_know_followers_as_hits(service: Service, client: Cli
     stats = (await service.admin("GET", "/admin/stats")).json
     assert stats["cache_hit_rate"] == 0.75
     assert b'cache_lookups_total{result="hit"} 3' in (await client.get("/metrics")).body
+
+
+async def test_the_counters_know_misses_that_came_to_nothing(client: Client) -> None:
+    await client.post(PATH, {"prompt": "?", "model": "fail"})
+    await client.post(PATH, ASK, headers={"cache-control": "only-if-cached"})
+    assert b'cache_lookups_total{result="miss"} 2' in (await client.get("/metrics")).body
