@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AbstractContextManager, aclosing, nullcontext
-from itertools import count
 from typing import ClassVar
 
 from aiservice.cache import CacheKey, CachePolicy, Entry, ResponseCache
@@ -142,8 +141,10 @@ class Corridor:
         try:
             with self._holding(errand.take):
                 async with Reading(self._recorder, errand, flight) as reading:
-                    for position in count():
+                    position = 0
+                    while True:
                         chunk = await flight.chunk(position)
+                        position += 1
                         if chunk.tokens is not None and chunk.is_last:
                             await reading.whole(chunk.tokens)
                         else:

@@ -258,6 +258,24 @@ async def test_after_a_clearing_nobody_boards_what_was_begun_before_it(cache: Me
     await worker.flights.aclose()
 
 
+async def test_a_flight_that_somebody_boards_again_is_no_longer_looked_after(
+    cache: MemoryCache, worker: Worker
+) -> None:
+    other = Worker(cache)
+    leader = await worker.lead("a")
+    await leader.chunk(0)
+    waiting = asyncio.create_task(other.board("b"))
+    await asyncio.sleep(0.03)
+    worker.flights.leave(leader)
+    await asyncio.sleep(0.03)
+    follower = await worker.board("c")
+    assert leader.look is not None
+    await asyncio.wait_for(leader.look, 2)
+    worker.go_on.set()
+    assert [await read(flight) for flight in (follower, await waiting)] == ["one two"] * 2
+    assert worker.calls == 1
+
+
 async def test_closing_right_after_departure_leaves_no_call_unbegun(worker: Worker) -> None:
     await worker.lead("a")
     await worker.flights.aclose()
