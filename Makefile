@@ -32,7 +32,7 @@ run: setup ## starts the service in development mode on http://127.0.0.1:5001 an
 	@unset PYTHONDONTWRITEBYTECODE; ENVIRONMENT=development exec $(VENV)/aiservice run
 
 test: ## all tests; RING=fast the quick ones, STRICT=1 no skips, ARGS=... for pytest
-	@requirements/install.sh dev
+	@requirements/install.sh $(if $(filter fast,$(RING)),dev,clients)
 	@$(PYTEST) -n $(JOBS) -m "not ($(SLOWER))" $(ARGS) || [ $$? -eq 5 ]
 ifneq ($(RING),fast)
 	@$(PYTEST) -m "$(SLOWER)" $(ARGS) || [ $$? -eq 5 ] # 5: ARGS chose none of these

@@ -22,6 +22,8 @@ from aiservice.core.types import Deadline
 from aiservice.engines import Registry
 from aiservice.engines.registry import build as build_registry
 from aiservice.gateway import Corridor, Idempotency, Recorder
+from aiservice.gateway.responses import Responses
+from aiservice.gateway.responses.sql import SqlResponseStore
 from aiservice.gateway.sql import SqlIdempotencyStore
 from aiservice.keys import Keys, load_pepper
 from aiservice.keys.sql import SqlKeyStore
@@ -131,6 +133,9 @@ async def _open(rooms: Rooms, stack: AsyncExitStack) -> None:
 
     _join(rooms)
     stack.push_async_callback(rooms.corridor.aclose)
+    rooms.responses = Responses(SqlResponseStore(database, clock), settings.responses, clock)
+    await _run_beside(stack, rooms.responses.tend())
+    stack.push_async_callback(rooms.responses.aclose)
 
 
 def _join(rooms: Rooms) -> None:

@@ -3,9 +3,9 @@
     python bench/load.py < order.json
 
 Reads an `Order` as JSON on standard input and prints a `Tally` as JSON. Every answer is checked: its
-status, the text it must hold, and for a stream the number of words and the closing `[DONE]`. A request
-that is under way when the time is up is finished and counted, so that the target's CPU time and the
-number of requests belong to each other.
+status and the text it must hold; of a stream every event is parsed and its words are counted, and the last
+must be `[DONE]`. A request that is under way when the time is up is finished and counted, so that the
+target's CPU time and the number of requests belong to each other.
 """
 
 import asyncio
@@ -19,7 +19,8 @@ import msgspec
 import uvloop
 
 GRACE_S = 60.0
-END_OF_STREAM = b"data: [DONE]"
+DATA = b"data: "
+END_OF_STREAM = b"[DONE]"
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -53,10 +54,11 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class Tally(msgspec.Struct):
-    """The result of one run. `errors` counts failed requests by what was wrong with them."""
+    """The result of one run. `errors` counts failed requests by what was wrong with them, `events` those with words."""
 
     requests: int = 0
     words: int = 0
+    events: int = 0
     duration_s: float = 0.0
     errors: dict[str, int] = {}
     p50_ms: float = 0.0
@@ -77,22 +79,64 @@ def percentile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
+class Delta(msgspec.Struct):
+    content: str | None = None
+
+
+class Choice(msgspec.Struct):
+    delta: Delta
+
+
+class Event(msgspec.Struct):
+    """What an event of a stream may hold: choices as OpenAI's clients read them, or the native door's text."""
+
+    choices: list[Choice] = []
+    delta: str = ""
+
+    @property
+    def text(self) -> str:
+        return "".join(choice.delta.content or "" for choice in self.choices) or self.delta
+
+
 class WordCounter:
-    """Counts the words of one event stream, whole events only."""
+    """Reads one event stream as a client does: each event is parsed, its text searched for words.
 
-    __slots__ = ("_mark", "_rest", "has_ended", "words")
+    `events` counts those with words; an event that cannot be parsed sets `is_broken`.
+    """
 
-    def __init__(self, mark: bytes) -> None:
+    __slots__ = ("_decode", "_mark", "_rest", "events", "has_ended", "is_broken", "words")
+
+    def __init__(self, mark: str) -> None:
         self._mark = mark
         self._rest = b""
+        self._decode = msgspec.json.Decoder(Event).decode
         self.words = 0
+        self.events = 0
         self.has_ended = False
+        self.is_broken = False
 
     def feed(self, data: bytes) -> None:
-        events, separator, self._rest = (self._rest + data).rpartition(b"\n\n")
-        if separator:
-            self.words += events.count(self._mark)
-            self.has_ended = self.has_ended or END_OF_STREAM in events
+        *events, self._rest = (self._rest + data).split(b"\n\n")
+        for event in events:
+            self._read(event)
+
+    def _read(self, event: bytes) -> None:
+        if event.startswith(b":"):
+            return
+        if not event.startswith(DATA) or self.has_ended:
+            self.is_broken = True
+            return
+        payload = event[len(DATA) :]
+        if payload == END_OF_STREAM:
+            self.has_ended = True
+            return
+        try:
+            count = self._decode(payload).text.count(self._mark)
+        except msgspec.MsgspecError:
+            self.is_broken = True
+            return
+        self.words += count
+        self.events += count > 0
 
 
 class Run:
@@ -109,6 +153,7 @@ class Run:
         self.first_words_s: list[float] = []
         self.errors: Counter[str] = Counter()
         self.words = 0
+        self.events = 0
         self.last_s = self.started_s
         self.open = order.concurrency
         self.finished = asyncio.Event()
@@ -143,6 +188,7 @@ class Run:
         return Tally(
             requests=len(self.latencies_s),
             words=self.words,
+            events=self.events,
             duration_s=self.last_s - self.started_s,
             errors=dict(self.errors),
             p50_ms=percentile(self.latencies_s, 0.50) * 1000,
@@ -162,7 +208,7 @@ class Connection(asyncio.Protocol):
         self._is_done = False
         self._sent_s = 0.0
         self._body: list[bytes] = []
-        self._counter = WordCounter(b"")
+        self._counter = WordCounter("")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no subclass of asyncio's, so the type cannot be asked for at run time.
@@ -204,6 +250,7 @@ class Connection(asyncio.Protocol):
             self._run.last_s = time.perf_counter()
             self._run.latencies_s.append(self._run.last_s - self._sent_s)
         self._run.words += self._counter.words
+        self._run.events += self._counter.events
         if time.perf_counter() >= self._run.deadline_s:
             self._is_done = True
             self._run.leave()
@@ -218,6 +265,8 @@ class Connection(asyncio.Protocol):
         if status != 200:
             return f"status {status}"
         if self._run.order.is_stream:
+            if self._counter.is_broken:
+                return "event broken"
             if self._counter.words != self._run.order.words_per_stream:
                 return "words missing"
             return "" if self._counter.has_ended else "end missing"
@@ -226,7 +275,7 @@ class Connection(asyncio.Protocol):
     def _send(self) -> None:
         assert self._transport is not None
         self._body = []
-        self._counter = WordCounter(self._run.mark)
+        self._counter = WordCounter(self._run.order.mark)
         self._parser = httptools.HttpResponseParser(self)
         self._is_busy = True
         self._sent_s = time.perf_counter()

@@ -48,8 +48,9 @@ NOTES = """\
   lower bounds and the latencies upper bounds.
 - All targets get the same prompt, the same mock engine on loopback (569-byte answers; streams of words that all
   differ, with usage when asked) and one worker. Cases go round the targets in turn, so drift hits all alike.
-- Every answer is checked: status, content, for streams the number of tokens and `[DONE]`. The engine's own
-  count shows which requests reached it: 0 a request for cached answers, 1 for all others.
+- Every answer is checked: status and content; of streams each event is parsed, its tokens are counted and all must
+  be there, and the last event must be `[DONE]`. The engine's own count shows which requests reached it: 0 a request
+  for cached answers, 1 for all others.
 - A target that cannot keep the pace of 40 streams reads several tokens at once, which makes each cheaper: the
   row with 4 streams is the one that all can carry.
 - What is switched on differs. AI Service checks a key, a rate limit in SQLite and writes a usage record for each
@@ -57,7 +58,9 @@ NOTES = """\
   that its keys, budgets and spend records cost nothing here, and its cache is a dictionary in the process.
   Portkey checks no key. Peers with those parts on were not measured.
 - The peers' versions are those of the lock files, not the newest; newer ones were not measured.
-- Portkey answers every streamed request with status 500 in the versions that its own package asks for today.
+- Portkey runs with `@hono/node-server` 1.14.1, the last version with which it streams. With any later one, among
+  them those that its own package installs today, it answers every stream with status 500: the headers of the
+  engine's answer, which it adds to, have been immutable since (its issue 1389).
 - Memory is PSS: private pages, plus each shared page divided by the processes that share it.
 - Start-up is the time from exec to the first 200 of the health route, with compiled files in place.
 - Gateways written in Rust or Go publish proxied rates that a Python gateway will not reach; none is measured here.
@@ -125,13 +128,19 @@ def figures(result: Result, case: Case, *, crowd: bool = False) -> str:
     first = "first token p50 ms" if case.is_stream else "p50 ms"
     head = ["target", f"CPU us per {case.unit}", f"{case.unit}s/s of one core", f"{case.unit}s/s seen"]
     rows = [_row(result, facts, case, crowd=crowd) for facts in result.targets]
-    return table([*head, first, "p99 ms", "errors", "engine calls"], rows)
+    events = ["tokens an event"] if case.is_stream else []
+    return table([*head, *events, first, "p99 ms", "errors", "engine calls"], rows)
 
 
 def _row(result: Result, facts: TargetFacts, case: Case, *, crowd: bool) -> list[str]:
     samples = result.of(facts.name, case.name, crowd=crowd)
     if not samples:
-        return [facts.title, *["-"] * 5, facts.absent_cases.get(case.name) or facts.absent or "not run", "-"]
+        return [
+            facts.title,
+            *["-"] * (6 if case.is_stream else 5),
+            facts.absent_cases.get(case.name) or facts.absent or "not run",
+            "-",
+        ]
     cpu = median(samples, lambda sample: sample.cpu_us(case.unit))
     first = median(samples, lambda sample: sample.first_word_p50_ms if case.is_stream else sample.p50_ms)
     return [
@@ -139,6 +148,7 @@ def _row(result: Result, facts: TargetFacts, case: Case, *, crowd: bool) -> list
         number(cpu) + spread(samples, case),
         number(1e6 / cpu if cpu else None),
         number(median(samples, lambda sample: sample.rate(case.unit))),
+        *([number(median(samples, lambda sample: sample.tokens_an_event))] if case.is_stream else []),
         number(first if cpu else None),
         number(median(samples, lambda sample: sample.p99_ms) if cpu else None),
         errors(samples),

@@ -8,7 +8,10 @@ import msgspec
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of one case against one target. `crowd` marks the passes at 256 connections."""
+    """One run of one case against one target. `crowd` marks the passes at 256 connections.
+
+    `events` are those of a stream with words in them, 0 where they were not counted.
+    """
 
     target: str
     case: str
@@ -24,11 +27,17 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     first_word_p50_ms: float
     engine_calls: int
     pss_bytes: int
+    events: int = 0
 
     def cpu_us(self, unit: str) -> float | None:
         """CPU microseconds per request or token; None when nothing was answered."""
         units = self.words if unit == "token" else self.requests
         return self.cpu_s * 1e6 / units if units else None
+
+    @property
+    def tokens_an_event(self) -> float | None:
+        """How many words came in one event: more than 1 where a target puts several together."""
+        return self.words / self.events if self.events else None
 
     def rate(self, unit: str) -> float:
         units = self.words if unit == "token" else self.requests

@@ -101,6 +101,7 @@ def sample(live: Live, case: Case, number: int, duration_s: float, *, crowd: boo
         crowd=crowd,
         requests=tally.requests,
         words=tally.words,
+        events=tally.events,
         duration_s=tally.duration_s,
         errors=tally.errors,
         cpu_s=measure.cpu_s(live.server.pid) - cpu_s,
@@ -117,7 +118,7 @@ def sample(live: Live, case: Case, number: int, duration_s: float, *, crowd: boo
 def line(taken: Sample, unit: str) -> str:
     """One sample for the eye of whoever waits."""
     cost = f"{report.number(taken.cpu_us(unit)):>7} us per {unit}"
-    return f"  {taken.case:8} {taken.target:10} {cost}, {taken.rate(unit):7.0f}/s {taken.errors or ''}"
+    return f"  {taken.case:8} {taken.target:12} {cost}, {taken.rate(unit):7.0f}/s {taken.errors or ''}"
 
 
 @contextmanager

@@ -131,10 +131,20 @@ def service_key(port: int) -> str:
         return str(json.load(answer)["api_key"])
 
 
-def ask_service(case: Case, _place: Place, key: str) -> Ask:
+def ask_native(case: Case, _place: Place, key: str) -> Ask:
+    """The service's own door."""
     stream = {"stream": True, "max_tokens": case.tokens} if case.is_stream else {"max_tokens": 200}
-    cache = {} if case.is_cached else {"cache-control": "no-store"}
-    return Ask("/ai/generate", {"x-api-key": key, **cache}, {"model": case.model, "prompt": PROMPT, **stream})
+    body = {"model": case.model, "prompt": PROMPT, **stream}
+    return Ask("/ai/generate", {"x-api-key": key, **_cache_control(case)}, body)
+
+
+def ask_openai(case: Case, _place: Place, key: str) -> Ask:
+    """The door that the peers have too, asked in the same words as they are."""
+    return Ask("/v1/chat/completions", {"authorization": f"Bearer {key}", **_cache_control(case)}, _chat(case))
+
+
+def _cache_control(case: Case) -> dict[str, str]:
+    return {} if case.is_cached else {"cache-control": "no-store"}
 
 
 # The floor
@@ -248,10 +258,21 @@ TARGETS = (
     Target(
         name="aiservice",
         title="AI Service",
-        note="`aiservice serve`, production mode, 1 worker, SQLite; key, limit, cache, usage record and metrics on",
+        note="`aiservice serve`, production mode, 1 worker, SQLite; key, limit, cache, usage record and metrics on; "
+        "asked at `/v1/chat/completions`, as the peers are",
         variants=_same("cached", "proxied", "paced", "calm", "burst"),
         launch=launch_service,
-        ask=ask_service,
+        ask=ask_openai,
+        versions=_service_versions,
+        make_key=service_key,
+    ),
+    Target(
+        name="native",
+        title="its /ai/generate",
+        note="the same in another process, asked at its own door `/ai/generate`",
+        variants=_same("cached", "proxied", "paced", "calm", "burst"),
+        launch=launch_service,
+        ask=ask_native,
         versions=_service_versions,
         make_key=service_key,
     ),

@@ -16,7 +16,7 @@ from typing import Any, Final
 from pydantic.fields import FieldInfo
 
 from aiservice.api import openapi
-from aiservice.api.errors import encode
+from aiservice.api.surfaces import NATIVE
 from aiservice.core import settings
 from aiservice.core.errors import AIServiceError
 
@@ -181,7 +181,7 @@ def _error_section(error: type[AIServiceError]) -> list[str]:
     if error.code.startswith(START_FAMILY):
         return [*lines, f"Said on the command line, before the service listens. {TO_DO_AT_START}"]
     what_to_do = TO_DO_CODE.get(error.code) or TO_DO[error.status]
-    example = json.dumps(json.loads(encode(error())), indent=2)
+    example = json.dumps(json.loads(NATIVE.body(error(), "")), indent=2)
     return [*lines, f"Status {error.status}, type `{error.type}`. {what_to_do}", "", "```json", example, "```"]
 
 

@@ -23,7 +23,7 @@ def build(rooms: Rooms, lifespan: Callable[[FastAPI], AbstractAsyncContextManage
         cool.include_router(router)
     cool.include_router(docs.router())
     doors = Dispatch(rooms, hot, cool)
-    keyed = IdempotentDoors(rooms, doors, hot=hot.keys(), guarded=routers)
+    keyed = IdempotentDoors(rooms, doors, hot=hot, guarded=routers)
     return Edge(doors, rooms.settings.server, keyed=keyed, metrics=rooms.metrics, clock=rooms.clock)
 
 
@@ -44,7 +44,7 @@ class Dispatch:
         if door is not None:
             await door(scope, receive, send)
         elif scope["path"] in self._hot_paths:
-            raise MethodWrong("This route takes POST.")
+            raise MethodWrong.on_a_route_of("POST")
         else:
             await self._cool(scope, self._bounded(scope, receive), send)
 

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 
@@ -26,6 +26,11 @@ def router() -> APIRouter:
     @routes.get("/")
     async def root() -> RedirectResponse:
         return RedirectResponse("/docs")
+
+    @routes.head("/")
+    async def alive() -> Response:
+        """Asked by Ollama's command before each of its commands."""
+        return Response(media_type="text/plain")
 
     @routes.get("/docs")
     async def page() -> HTMLResponse:

@@ -1,15 +1,17 @@
-"""How the error tree is rendered: OpenAI's four-key body, on every route and inside every stream."""
+"""What the doors do with an error: log it, send it in the words of the request's surface, make FastAPI do the same."""
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
-import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
-from aiservice.api.asgi import JSON_TYPE, Headers
+from aiservice.api.asgi import Scope, Send, send_bytes
 from aiservice.api.fields import SENTENCES
+from aiservice.api.surfaces import shown_id, surface_of
 from aiservice.core.errors import (
     AIServiceError,
     FieldInvalid,
@@ -19,37 +21,8 @@ from aiservice.core.errors import (
     Unexpected,
 )
 
+_METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 _log = logging.getLogger(__name__)
-
-
-class ErrorFacts(msgspec.Struct):
-    """What went wrong: a sentence, its kind, the field at fault, the stable code."""
-
-    message: str
-    type: str
-    param: str | None
-    code: str
-
-
-class ErrorBody(msgspec.Struct):
-    """The body of every error."""
-
-    error: ErrorFacts
-
-
-def body_of(error: AIServiceError) -> ErrorBody:
-    return ErrorBody(ErrorFacts(error.public, error.type, error.param, error.code))
-
-
-def encode(error: AIServiceError) -> bytes:
-    return msgspec.json.encode(body_of(error))
-
-
-def headers_of(error: AIServiceError) -> Headers:
-    """Content type, and Retry-After where waiting helps."""
-    if error.retry_after_s is None:
-        return [JSON_TYPE]
-    return [JSON_TYPE, (b"retry-after", str(error.retry_after_s).encode())]
 
 
 def note(error: AIServiceError) -> None:
@@ -64,27 +37,37 @@ def unexpected(error: Exception) -> Unexpected:
     return Unexpected()
 
 
-def render(error: AIServiceError) -> Response:
+async def send_error(
+    scope: Scope, send: Send, error: AIServiceError, *, limits: Iterable[tuple[bytes, bytes]] = ()
+) -> None:
+    """An error as the whole answer; `limits` are the headers that say how the caller's limits stand."""
+    surface, request_id = surface_of(scope), shown_id(scope)
+    headers = [*surface.headers(error, request_id), *limits]
+    await send_bytes(send, surface.status(error), surface.body(error, request_id), headers=headers)
+
+
+def render(scope: Scope, error: AIServiceError) -> Response:
     """An error as the answer of a FastAPI route."""
     note(error)
-    headers = {name.decode(): value.decode() for name, value in headers_of(error)}
-    return Response(encode(error), status_code=error.status, headers=headers)
+    surface, request_id = surface_of(scope), shown_id(scope)
+    headers = {name.decode(): value.decode() for name, value in surface.headers(error, request_id)}
+    return Response(surface.body(error, request_id), status_code=surface.status(error), headers=headers)
 
 
 def install(app: FastAPI) -> None:
     """Makes FastAPI say every error the way the other doors do."""
 
-    async def ours(_request: Request, error: Exception) -> Response:
+    async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, AIServiceError)
-        return render(error)
+        return render(request.scope, error)
 
-    async def validation(_request: Request, error: Exception) -> Response:
+    async def validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return render(from_validation(error.errors()))
+        return render(request.scope, from_validation(error.errors()))
 
-    async def http(_request: Request, error: Exception) -> Response:
+    async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return render(_from_http(error))
+        return render(request.scope, _from_http(request.scope, error))
 
     app.add_exception_handler(AIServiceError, ours)
     app.add_exception_handler(RequestValidationError, validation)
@@ -105,11 +88,18 @@ def from_validation(problems: Any) -> InvalidRequest:
     return FieldInvalid(f"{param}: {problem['msg']}.", param=param)
 
 
-def _from_http(error: HTTPException) -> AIServiceError:
+def _from_http(scope: Scope, error: HTTPException) -> AIServiceError:
     if isinstance(error.__cause__, AIServiceError):
         return error.__cause__
     if error.status_code == 404:
         return RouteUnknown()
     if error.status_code == 405:
-        return MethodWrong()
+        return MethodWrong.on_a_route_of(*_methods_at(scope))
     return InvalidRequest("The body could not be read: it is not valid JSON, not UTF-8, or nested too deeply.")
+
+
+def _methods_at(scope: Scope) -> list[str]:
+    """The methods that a path takes, over all of its routes: Starlette's own answer names those of one."""
+    asked = [(method, {**scope, "method": method}) for method in _METHODS]
+    routes = scope["app"].routes
+    return [method for method, other in asked if any(route.matches(other)[0] is Match.FULL for route in routes)]

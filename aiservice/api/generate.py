@@ -1,26 +1,18 @@
 """POST /ai/generate: the native door."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
 
-from aiservice.api import sse
-from aiservice.api.asgi import JSON_TYPE, Send, send_bytes
-from aiservice.api.errors import body_of, note
-from aiservice.api.hot import HotDoor
-from aiservice.api.parse import refuse_nul
-from aiservice.core.errors import AIServiceError, FieldInvalid, InvalidRequest
+from aiservice.api import prompt, sse
+from aiservice.api.fields import Count, ModelName, Seed, Stop, Temperature, Unit
+from aiservice.api.hot import HotDoor, Operation, Reply
+from aiservice.core.errors import FieldInvalid, InvalidRequest
 from aiservice.core.types import Chunk, FinishReason, Generation, Message, Tokens
-from aiservice.gateway import Answer, Visit
+from aiservice.gateway import Visit
 
 PATH = "/ai/generate"
-
-Unit = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Temperature = Annotated[float, msgspec.Meta(ge=0, le=2)]
-Count = Annotated[int, msgspec.Meta(ge=1)]
-Seed = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
-Stop = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
 
 class Turn(msgspec.Struct, forbid_unknown_fields=True):
@@ -36,7 +28,7 @@ class GenerateRequest(msgspec.Struct, forbid_unknown_fields=True):
     prompt: str | None = None
     messages: Annotated[list[Turn], msgspec.Meta(min_length=1, max_length=1000)] | None = None
     system: str | None = None
-    model: Name | None = None
+    model: ModelName | None = None
     temperature: Temperature | None = None
     top_p: Unit | None = None
     max_tokens: Count | None = None
@@ -87,13 +79,53 @@ class StreamEnd(msgspec.Struct):
 _encoder = msgspec.json.Encoder()
 
 
+class GenerateReply(Reply[GenerateRequest]):
+    """The answer as one object, or as deltas and an end."""
+
+    def whole(self, choices: Sequence[Chunk]) -> bytes:
+        choice, answer = choices[0], self.answer
+        end = self._end(choice)
+        return _encoder.encode(
+            GenerateAnswer(
+                self.visit.id,
+                answer.model,
+                answer.engine,
+                choice.text,
+                end.finish_reason,
+                end.cached,
+                end.usage,
+                end.response_time_ms,
+            )
+        )
+
+    def piece(self, chunk: Chunk) -> bytes:
+        return sse.event(Delta(self.visit.id, chunk.text)) if chunk.text else b""
+
+    def closing(self, last: Chunk) -> bytes:
+        return sse.event(self._end(last)) + sse.DONE
+
+    def _end(self, last: Chunk) -> StreamEnd:
+        assert last.finish_reason is not None
+        assert last.tokens is not None
+        is_hit = self.answer.cache_state == "HIT"
+        return StreamEnd(self.visit.id, last.finish_reason, _usage(last.tokens), is_hit, self.elapsed_ms())
+
+
 class GenerateDoor(HotDoor[GenerateRequest]):
     """The native door: its request to a `Generation`, its answer as JSON or as a stream."""
 
     path = PATH
     decoder = msgspec.json.Decoder(GenerateRequest)
+    reply = GenerateReply
+    operation = Operation(
+        tag="generate",
+        summary="Generate",
+        description="Asks a model. With `stream` the answer is a stream of events that ends with `data: [DONE]`.",
+        answer=GenerateAnswer,
+        events=(Delta, StreamEnd),
+    )
 
-    def generation(self, request: GenerateRequest, visit: Visit) -> Generation:
+    def asked(self, request: GenerateRequest, visit: Visit) -> Generation:
         defaults = self.rooms.settings.engines
         max_tokens_cap = self.rooms.settings.limits.max_tokens_of(visit.caller.tier)
         if request.max_tokens is not None and request.max_tokens > max_tokens_cap:
@@ -109,53 +141,9 @@ class GenerateDoor(HotDoor[GenerateRequest]):
             top_p=request.top_p,
             seed=request.seed,
             stop=() if stop is None else (stop,) if isinstance(stop, str) else tuple(stop),
-            response_format=_response_format(request.response_format),
+            response_format=prompt.response_format(request.response_format),
             stream=request.stream,
         )
-
-    async def plain(self, send: Send, visit: Visit, answer: Answer) -> None:
-        last, parts = answer.first, [answer.first.text]
-        async for last in answer.rest:
-            parts.append(last.text)
-        end = self._end(visit, answer, last)
-        whole = GenerateAnswer(
-            visit.id,
-            answer.model,
-            answer.engine,
-            "".join(parts),
-            end.finish_reason,
-            end.cached,
-            end.usage,
-            end.response_time_ms,
-        )
-        await send_bytes(send, 200, _encoder.encode(whole), headers=[JSON_TYPE, *self.answer_headers(answer)])
-
-    async def stream(self, send: Send, visit: Visit, answer: Answer) -> None:
-        headers = [*sse.HEADERS, *self.answer_headers(answer)]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        try:
-            last = answer.first
-            await _send_delta(send, visit, last)
-            async for last in answer.rest:
-                await _send_delta(send, visit, last)
-        except AIServiceError as error:
-            note(error)
-            await send({"type": "http.response.body", "body": sse.event(body_of(error))})
-            return
-        end = sse.event(self._end(visit, answer, last)) + sse.DONE
-        await send({"type": "http.response.body", "body": end})
-
-    def _end(self, visit: Visit, answer: Answer, last: Chunk) -> StreamEnd:
-        assert last.finish_reason is not None
-        assert last.tokens is not None
-        took_ms = round((self.rooms.clock.monotonic_s() - visit.started_s) * 1000)
-        return StreamEnd(visit.id, last.finish_reason, _usage(last.tokens), answer.cache_state == "HIT", took_ms)
-
-
-async def _send_delta(send: Send, visit: Visit, chunk: Chunk) -> None:
-    if chunk.text:
-        event = sse.event(Delta(visit.id, chunk.text))
-        await send({"type": "http.response.body", "body": event, "more_body": True})
 
 
 def _usage(tokens: Tokens) -> UsageFacts:
@@ -170,24 +158,4 @@ def _messages(request: GenerateRequest, characters_max: int) -> tuple[Message, .
         messages.append(Message("user", request.prompt))
     messages += [Message(turn.role, turn.content) for turn in request.messages or ()]
     param = "prompt" if request.messages is None else "messages"
-    characters = 0
-    for message in messages:
-        refuse_nul(message.content, param)
-        characters += len(message.content)
-    if not messages[-1].content:
-        raise FieldInvalid(f"{param} is empty; say what you want to know.", param=param)
-    if characters > characters_max:
-        raise FieldInvalid(f"{param} has {characters} characters; at most {characters_max} are taken.", param=param)
-    return tuple(messages)
-
-
-def _response_format(value: dict[str, Any] | None) -> dict[str, Any] | None:
-    if value is None or value == {"type": "text"}:
-        return None
-    kind = value.get("type")
-    if kind == "json_object" or (kind == "json_schema" and isinstance(value.get("json_schema"), dict)):
-        return value
-    raise FieldInvalid(
-        "response_format.type is one of text, json_object and json_schema; the last needs json_schema.",
-        param="response_format",
-    )
+    return prompt.checked(messages, param, characters_max)

@@ -2,18 +2,19 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
 
 import msgspec
 from fastapi import APIRouter
 from starlette.routing import Match
 
-from aiservice.api import sse
-from aiservice.api.asgi import App, ClientGone, Message, Receive, Scope, Send, read_body, request_headers, send_bytes
-from aiservice.api.errors import encode, headers_of, note
+from aiservice.api.asgi import App, ClientGone, Message, Receive, Scope, Send, read_body, request_headers
+from aiservice.api.errors import note, send_error
 from aiservice.api.guard import GuardedRoute
-from aiservice.api.hot import standing
+from aiservice.api.hot import STREAM_FAILED, HotDoor, standing
 from aiservice.api.rooms import Rooms
+from aiservice.api.surfaces import surface_of
 from aiservice.core.errors import AIServiceError, IdempotencyBusy, InvalidRequest
 from aiservice.gateway import Attempt, Visit
 from aiservice.keys import Caller
@@ -28,7 +29,6 @@ _TELLING_HEADERS = (b"content-type", b"cache-control", b"accept")
 _REPLAYED = (b"idempotent-replayed", b"true")
 # Refusals that another try may not meet again, as any 5xx.
 _PASSING = frozenset({401, 408, 409, 429})
-_EVENT_STREAM = b"text/event-stream"
 
 _Keep = Callable[["_Answer | None"], Awaitable[None]]
 
@@ -48,11 +48,11 @@ _decoder = msgspec.msgpack.Decoder(_Answer)
 class IdempotentDoors:
     """Pure ASGI before all doors, for POSTs with the header. Where a route asks nobody who they are it does nothing.
 
-    `hot` are the hot doors' methods and paths, `guarded` the routers among whose routes the others are found.
+    `hot` are the hot doors by method and path, `guarded` the routers among whose routes the others are found.
     """
 
     def __init__(
-        self, rooms: Rooms, doors: App, *, hot: Collection[tuple[str, str]], guarded: Iterable[APIRouter]
+        self, rooms: Rooms, doors: App, *, hot: Mapping[tuple[str, str], HotDoor[Any]], guarded: Iterable[APIRouter]
     ) -> None:
         self._rooms = rooms
         self._doors = doors
@@ -90,7 +90,9 @@ class IdempotentDoors:
 
     async def _read(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> bytes:
         _refuse_key(scope)
-        return await read_body(receive, headers, self._rooms.settings.server.body_bytes_max)
+        door = self._hot.get((scope["method"], scope["path"]))
+        bytes_max = self._rooms.settings.server.body_bytes_max if door is None else door.body_bytes_max
+        return await read_body(receive, headers, bytes_max)
 
     async def _refuse(self, scope: Scope, send: Send, caller: Caller, *, error: AIServiceError) -> None:
         """A hot door's refusals are recorded and tell the limits, also those that did not come as far as the door.
@@ -104,8 +106,7 @@ class IdempotentDoors:
             clock = self._rooms.clock
             visit = Visit(scope["request_id"], scope["path"], caller, clock.now_us(), clock.monotonic_s())
             self._rooms.corridor.refuse(visit, error)
-        headers = headers_of(error) + await standing(self._rooms, caller)
-        await send_bytes(send, error.status, encode(error), headers=headers)
+        await send_error(scope, send, error, limits=await standing(self._rooms, caller, surface_of(scope)))
 
     async def _run(self, scope: Scope, send: Send, attempt: Attempt, *, body: bytes) -> None:
         """Runs to the end also when the client leaves, so that its next attempt gets the answer."""
@@ -117,7 +118,7 @@ class IdempotentDoors:
             else:
                 await idempotency.keep(attempt, _encoder.encode(answer))
 
-        sending = _Sending(send, keep)
+        sending = _Sending(scope, send, keep)
         try:
             with idempotency.holding(attempt):
                 await self._doors(scope, _only(body), sending.send)
@@ -132,9 +133,10 @@ class _Sending:
     So a client that has its answer may send the request again at once.
     """
 
-    __slots__ = ("_answer", "_bytes", "_keep", "_parts", "_send", "is_over")
+    __slots__ = ("_answer", "_bytes", "_keep", "_parts", "_scope", "_send", "is_over")
 
-    def __init__(self, send: Send, keep: _Keep) -> None:
+    def __init__(self, scope: Scope, send: Send, keep: _Keep) -> None:
+        self._scope = scope
         self._send = send
         self._keep = keep
         self._answer = _Answer(0, [], b"")
@@ -163,15 +165,13 @@ class _Sending:
     def _whole(self) -> _Answer | None:
         """The whole answer, None where it is not to be kept."""
         self._answer.body = b"".join(self._parts)
-        return self._answer if self._bytes <= KEPT_BYTES_MAX and _is_final(self._answer) else None
+        is_kept = self._bytes <= KEPT_BYTES_MAX and STREAM_FAILED not in self._scope and _is_final(self._answer.status)
+        return self._answer if is_kept else None
 
 
-def _is_final(answer: _Answer) -> bool:
-    """Whether another try would end no better: a whole success, or a refusal that lies in the request."""
-    if not 200 <= answer.status < 300:
-        return 400 <= answer.status < 500 and answer.status not in _PASSING
-    is_stream = any(name == b"content-type" and value.startswith(_EVENT_STREAM) for name, value in answer.headers)
-    return not is_stream or answer.body.endswith(sse.DONE)
+def _is_final(status: int) -> bool:
+    """Whether another try would end no better: a success, or a refusal that lies in the request."""
+    return 200 <= status < 300 or (400 <= status < 500 and status not in _PASSING)
 
 
 def _refuse_key(scope: Scope) -> None:

@@ -9,7 +9,9 @@ from aiservice.api.asgi import request_headers
 from aiservice.api.auth import Auth
 from aiservice.api.fields import Label, Name, Quota, Uuid
 from aiservice.api.guard import caller_of, guarded
+from aiservice.api.refusals import may_raise
 from aiservice.api.rooms import Rooms
+from aiservice.core.errors import KeyUnknown, TooManyFailures
 from aiservice.core.ids import iso_utc
 from aiservice.core.settings import LimitSettings
 from aiservice.keys import SCOPES_DEFAULT, ApiKey, Caller, KeyRequest, NewKey
@@ -120,7 +122,12 @@ def router(rooms: Rooms) -> APIRouter:
         """Makes a key. Needs the admin key, or a key of the same tenant with the scope keys:write."""
         return _created(await rooms.keys.create(_request_of(body), by=caller_of(request)), settings)
 
-    @open_routes.post("/auth/verify-key", response_model_exclude_none=True)
+    @open_routes.post(
+        "/auth/verify-key",
+        response_model_exclude_none=True,
+        responses=may_raise(TooManyFailures),
+        openapi_extra={"security": []},
+    )
     async def verify_key(body: VerifyKey, request: Request) -> KeyVerdict:
         """Says whether a key is good, and why not to nobody; uses nothing of its quota."""
         ip = rooms.auth.source_ip(request.scope, request_headers(request.scope))
@@ -139,13 +146,13 @@ def router(rooms: Rooms) -> APIRouter:
         facts = [KeyFacts(**_facts(key, settings)) for key in found[:limit]]
         return KeyPage(keys=facts, next_cursor=facts[-1].key_id if len(found) > limit else None)
 
-    @routes.post("/auth/revoke-key")
+    @routes.post("/auth/revoke-key", responses=may_raise(KeyUnknown))
     async def revoke_key(body: RevokeKey, request: Request) -> Revoked:
         """Switches a key off for good."""
         await rooms.keys.revoke(body.key_id, by=caller_of(request))
         return Revoked(key_id=body.key_id)
 
-    @routes.post("/auth/rotate-key", status_code=201)
+    @routes.post("/auth/rotate-key", status_code=201, responses=may_raise(KeyUnknown))
     async def rotate_key(body: RotateKey, request: Request) -> CreatedKey:
         """Makes a new key with the old one's rights, limits and usage identity."""
         return _created(await rooms.keys.rotate(body.key_id, body.overlap_seconds, by=caller_of(request)), settings)

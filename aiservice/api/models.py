@@ -1,12 +1,16 @@
 """GET /ai/models: every model of every engine."""
 
+from collections.abc import Iterator
+
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from aiservice.api.auth import Auth
 from aiservice.api.guard import caller_of, guarded
 from aiservice.api.rooms import Rooms
-from aiservice.engines import Model
+from aiservice.core.errors import NotAllowed
+from aiservice.engines import Model, Registry
+from aiservice.keys import Caller
 
 
 class ModelFacts(BaseModel):
@@ -37,14 +41,35 @@ def router(rooms: Rooms) -> APIRouter:
         """Every model that the caller's key may use."""
         caller = caller_of(request)
         default = rooms.registry.default_name()
-        usable = [
-            model
-            for model in rooms.registry.models()
-            if not caller.models or model.name in caller.models or model.id in caller.models
-        ]
-        return ModelList(models=[_facts(model, default) for model in usable], default=default)
+        models = [_facts(model, default) for _, model in usable_models(rooms.registry, caller)]
+        return ModelList(models=models, default=default)
 
     return routes
+
+
+def usable_models(registry: Registry, caller: Caller) -> Iterator[tuple[str, Model]]:
+    """The models that the caller's key may use, each with the shortest name that means it.
+
+    A plain name means the first engine that has the model; one of another engine is named with that engine's.
+    """
+    taken: set[str] = set()
+    for model in registry.models():
+        name = model.id if model.name in taken else model.name
+        taken.add(model.name)
+        if _is_usable(model, caller):
+            yield name, model
+
+
+def found_model(registry: Registry, caller: Caller, name: str) -> Model:
+    """The model of this name; raises `ModelUnknown`, or `NotAllowed` where the caller's key may not use it."""
+    model = registry.resolve(name).model
+    if not _is_usable(model, caller):
+        raise NotAllowed(f"This key may not use the model {model.name}.", param="model")
+    return model
+
+
+def _is_usable(model: Model, caller: Caller) -> bool:
+    return not caller.models or model.name in caller.models or model.id in caller.models
 
 
 def _facts(model: Model, default: str | None) -> ModelFacts:

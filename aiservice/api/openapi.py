@@ -9,12 +9,13 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from aiservice import __version__
-from aiservice.api import generate
-from aiservice.api.errors import ErrorBody
+from aiservice.api import refusals, sse
 from aiservice.api.guard import GuardedRoute
+from aiservice.api.hot import HotDoor, Operation
 from aiservice.api.idempotency import HEADER
 from aiservice.api.rooms import Rooms
-from aiservice.api.routes import routers
+from aiservice.api.routes import HOT_DOORS, routers
+from aiservice.api.surfaces import ANTHROPIC, NATIVE, OLLAMA, surfaces_of_path
 from aiservice.core.clock import SystemClock
 from aiservice.core.settings import Settings
 from aiservice.observe.metrics import Metrics
@@ -38,8 +39,7 @@ def document() -> dict[str, Any]:
     for router in cool:
         app.include_router(router)
     page = get_openapi(title="AI Service", version=__version__, description=_DESCRIPTION, routes=app.routes)
-    structs = [generate.GenerateRequest, generate.GenerateAnswer, generate.Delta, generate.StreamEnd, ErrorBody]
-    _, schemas = msgspec.json.schema_components(structs, ref_template=_REF)
+    _, schemas = msgspec.json.schema_components(_structs(), ref_template=_REF)
     components = page.setdefault("components", {}).setdefault("schemas", {})
     components.update(schemas)
     for name in ("HTTPValidationError", "ValidationError"):
@@ -48,12 +48,14 @@ def document() -> dict[str, Any]:
         "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
         "admin": {"type": "apiKey", "in": "header", "name": "X-Admin-Key"},
     }
-    page["paths"][generate.PATH] = {"post": _generate()}
-    for path in (generate.PATH, *_guarded_posts(cool)):
+    for door in HOT_DOORS:
+        page["paths"][door.path] = {"post": _hot(door)}
+    for path in (*(door.path for door in HOT_DOORS), *_guarded_posts(cool)):
         page["paths"][path]["post"].setdefault("parameters", []).append(dict(_IDEMPOTENCY_KEY))
-    for operations in page["paths"].values():
+    hot_paths = frozenset(door.path for door in HOT_DOORS)
+    for path, operations in page["paths"].items():
         for operation in operations.values():
-            _with_errors(operation)
+            _with_errors(path, operation, is_hot=path in hot_paths)
     return page
 
 
@@ -64,37 +66,62 @@ def _guarded_posts(routers: Iterable[APIRouter]) -> Iterator[str]:
                 yield route.path
 
 
-def _generate() -> dict[str, Any]:
+def _structs() -> list[type[msgspec.Struct]]:
+    kinds: dict[type[msgspec.Struct], None] = {}
+    for door in HOT_DOORS:
+        operation = door.operation
+        kinds |= dict.fromkeys((door.decoder.type, operation.answer, *operation.events))
+    return [*kinds, *(surface.body_type for surface in (NATIVE, ANTHROPIC, OLLAMA))]
+
+
+def _hot(door: type[HotDoor[Any]]) -> dict[str, Any]:
+    operation = door.operation
+    content = _json(operation.answer.__name__)
+    if operation.events:
+        content[operation.stream_type] = {"schema": _stream(operation, door.surface.body_type)}
     return {
-        "tags": ["generate"],
-        "summary": "Generate",
-        "operationId": "generate",
-        "description": "Asks a model. With `stream` the answer is a stream of events that ends with `data: [DONE]`.",
-        "requestBody": {"required": True, "content": _json("GenerateRequest")},
-        "responses": {
-            "200": {
-                "description": "The answer.",
-                "content": {
-                    **_json("GenerateAnswer"),
-                    "text/event-stream": {
-                        "schema": {"anyOf": [{"$ref": _REF.format(name=name)} for name in ("Delta", "StreamEnd")]}
-                    },
-                },
-            }
-        },
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "operationId": door.path.strip("/").replace("/", "_"),
+        "description": operation.description,
+        "requestBody": {"required": True, "content": _json(door.decoder.type.__name__)},
+        "responses": {"200": {"description": "The answer.", "content": content}},
     }
 
 
-def _json(name: str) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": _REF.format(name=name)}}}
+def _stream(operation: Operation, failure: type[msgspec.Struct]) -> dict[str, Any]:
+    """A piece of a stream; of server-sent events, which have JSON or [DONE] in their `data`, one event."""
+    kinds = (*operation.events, failure)
+    piece = {"anyOf": [{"$ref": _REF.format(name=kind.__name__)} for kind in kinds]}
+    if operation.stream_type != sse.TYPE:
+        return piece
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": piece}
+    return {
+        "type": "object",
+        "properties": {"event": {"type": "string"}, "data": {"anyOf": [{"const": "[DONE]"}, data]}},
+        "required": ["data"],
+    }
 
 
-def _with_errors(operation: dict[str, Any]) -> None:
-    """Every route says every error in the same body; the default stands for all statuses not listed."""
+def _json(*names: str) -> dict[str, Any]:
+    """JSON of one of these types."""
+    schemas = [{"$ref": _REF.format(name=name)} for name in names]
+    return {"application/json": {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}}
+
+
+def _with_errors(path: str, operation: dict[str, Any], *, is_hot: bool) -> None:
+    """Every route names the status of every error that it may answer with, and says it in its surface's body."""
+    operation.setdefault("security", _security(operation))
     responses: dict[str, Any] = operation["responses"]
     responses.pop("422", None)
-    responses["default"] = {"description": "An error.", "content": _json("ErrorBody")}
-    operation["security"] = _security(operation)
+    surfaces = surfaces_of_path(path)
+    for status, meaning in refusals.described(operation, surfaces, is_hot=is_hot).items():
+        responses.setdefault(status, {"description": meaning})
+    body = _json(*(surface.body_type.__name__ for surface in surfaces))
+    for status, response in responses.items():
+        if status >= "400":
+            response.setdefault("content", body)
+    operation["responses"] = dict(sorted(responses.items()))
 
 
 def _security(operation: Mapping[str, Any]) -> list[dict[str, list[str]]]:

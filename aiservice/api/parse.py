@@ -12,6 +12,8 @@ _Struct = TypeVar("_Struct")
 _JSON_TYPES = (b"application/json",)
 _AT = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 _FIELD = re.compile(r"(?:unknown|required) field `(?P<field>[^`]*)`")
+# What msgspec says of a kind of block, source or tool that no type of a union has.
+_KIND = re.compile(r"Invalid value '(?P<kind>[^']*)'")
 
 
 def refuse_media_type(headers: dict[bytes, bytes]) -> None:
@@ -52,6 +54,7 @@ def _field_error(complaint: str) -> InvalidRequest:
     path = at["path"] if at else ""
     sentence = _AT.sub("", complaint)
     named = _FIELD.search(sentence)
+    sentence = _KIND.sub(r"'\g<kind>' is not supported here", sentence)
     param = ".".join(part for part in (path, named["field"] if named else "") if part)
     if not param:
         return InvalidRequest("The request needs a JSON object as its body.")

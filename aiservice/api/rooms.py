@@ -9,6 +9,7 @@ from aiservice.core.clock import Clock
 from aiservice.core.settings import Settings
 from aiservice.engines import Registry
 from aiservice.gateway import Corridor, Idempotency
+from aiservice.gateway.responses import Responses
 from aiservice.keys import Keys
 from aiservice.limits import Limits
 from aiservice.observe.metrics import Metrics
@@ -34,5 +35,6 @@ class Rooms:
     ledger: Ledger = field(init=False)
     corridor: Corridor = field(init=False)
     idempotency: Idempotency = field(init=False)
+    responses: Responses = field(init=False)
     stats: Stats = field(init=False)
     started_s: float = field(init=False)

@@ -1,15 +1,42 @@
 """Every path and its handler, nothing else."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from fastapi import APIRouter
 
-from aiservice.api import admin, generate, keys, limits, models, ops, usage
-from aiservice.api.asgi import App
+from aiservice.api import admin, generate, keys, limits, models, ops, usage, v1_models
+from aiservice.api.anthropic import count_tokens, messages
+from aiservice.api.hot import HotDoor
+from aiservice.api.ollama import chat, embed, pull
+from aiservice.api.ollama import generate as ollama_generate
+from aiservice.api.ollama import models as ollama_models
+from aiservice.api.openai import chat as openai_chat
+from aiservice.api.openai import completions, embeddings, responses, stored_responses
 from aiservice.api.rooms import Rooms
 
 ENDPOINTS = (
     generate.PATH,
+    openai_chat.PATH,
+    completions.PATH,
+    embeddings.PATH,
+    responses.PATH,
+    stored_responses.ONE_PATH,
+    stored_responses.CANCEL_PATH,
+    stored_responses.ITEMS_PATH,
+    v1_models.PATH,
+    v1_models.SHOWN_PATH,
+    messages.PATH,
+    count_tokens.PATH,
+    chat.PATH,
+    ollama_generate.PATH,
+    embed.PATH,
+    embed.OLD_PATH,
+    "/api/tags",
+    "/api/show",
+    "/api/ps",
+    "/api/version",
+    "/api/pull",
     "/ai/models",
     "/usage",
     "/usage/logs",
@@ -29,14 +56,33 @@ ENDPOINTS = (
 )
 
 
-def hot(rooms: Rooms) -> Mapping[tuple[str, str], App]:
+HOT_DOORS: tuple[type[HotDoor[Any]], ...] = (
+    generate.GenerateDoor,
+    openai_chat.ChatDoor,
+    completions.CompletionDoor,
+    embeddings.EmbeddingDoor,
+    responses.ResponsesDoor,
+    chat.ChatDoor,
+    ollama_generate.GenerateDoor,
+    embed.EmbedDoor,
+    embed.EmbeddingsDoor,
+    messages.MessagesDoor,
+    count_tokens.CountTokensDoor,
+)
+
+
+def hot(rooms: Rooms) -> Mapping[tuple[str, str], HotDoor[Any]]:
     """The raw ASGI doors by method and path."""
-    return {("POST", generate.PATH): generate.GenerateDoor(rooms)}
+    return {("POST", door.path): door(rooms) for door in HOT_DOORS}
 
 
 def routers(rooms: Rooms) -> Iterator[APIRouter]:
     """The FastAPI doors, a router per surface."""
     yield models.router(rooms)
+    yield v1_models.router(rooms)
+    yield ollama_models.router(rooms)
+    yield pull.router(rooms)
+    yield stored_responses.router(rooms)
     yield usage.router(rooms)
     yield keys.router(rooms)
     yield admin.router(rooms)

@@ -2,6 +2,7 @@
 
 import msgspec
 
+TYPE = "text/event-stream"
 HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
@@ -12,6 +13,8 @@ DONE = b"data: [DONE]\n\n"
 _encoder = msgspec.json.Encoder()
 
 
-def event(value: object) -> bytes:
+def event(value: object, name: str | None = None) -> bytes:
     """One event: JSON escapes line ends, so a value is always one line."""
-    return b"data: " + _encoder.encode(value) + b"\n\n"
+    if name is None:
+        return b"data: " + _encoder.encode(value) + b"\n\n"
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), _encoder.encode(value))

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from msgspec.structs import asdict
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from aiservice.api.auth import Auth
-from aiservice.api.fields import Uuid
+from aiservice.api.fields import Moment, Uuid
 from aiservice.api.guard import caller_of, guarded
 from aiservice.api.rooms import Rooms
 from aiservice.core.errors import FieldInvalid
@@ -99,8 +99,8 @@ def router(rooms: Rooms) -> APIRouter:
     async def usage(
         request: Request,
         *,
-        from_: Annotated[AwareDatetime | None, Query(alias="from")] = None,
-        to: Annotated[AwareDatetime | None, Query()] = None,
+        from_: Annotated[Moment | None, Query(alias="from")] = None,
+        to: Annotated[Moment | None, Query()] = None,
         group_by: Annotated[Literal["day", "model", "endpoint", "key"] | None, Query()] = None,
     ) -> UsageView:
         """The caller's limits; with from, to or group_by also sums over its rows, unless said by day over 30 days."""

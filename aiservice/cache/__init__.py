@@ -13,7 +13,7 @@ request fails by it. Only an operator's `clear`, `stats` and `entries` then rais
 be read is made anew.
 """
 
-from aiservice.cache.key import Operation, request_key
+from aiservice.cache.key import request_key
 from aiservice.cache.model import RENEW_EVERY_S, CacheKey, CachePolicy, CacheStats, Claim, Entry, EntryFacts
 from aiservice.cache.policy import POLICY_DEFAULT, read_policy
 from aiservice.cache.port import Cache
@@ -29,7 +29,6 @@ __all__ = [
     "Claim",
     "Entry",
     "EntryFacts",
-    "Operation",
     "ResponseCache",
     "read_policy",
     "request_key",

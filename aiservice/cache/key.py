@@ -9,42 +9,79 @@ import struct
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any
 
 from aiservice.cache.model import CacheKey
-from aiservice.core.types import Generation
-
-Operation = Literal["chat", "embed"]
+from aiservice.core.types import Asked, Embedding, Generation, Message
 
 # Layout of the fields, template by which prompts are built, filter of answers: raise the number of what changes.
-VERSIONS = "layout 1, template 1, filter 1"
-FIELD_COUNT = 12
+VERSIONS = "layout 2, template 1, filter 1"
+CHAT_FIELDS = 13
+EMBED_FIELDS = 7
 
+_NO_EXTRAS: tuple[Any, ...] = (1, None, None, None, None, None, [])
 _double = struct.Struct(">d").pack
 
 
-def request_key(
-    generation: Generation, *, tenant_id: str, model: str, model_digest: str, operation: Operation = "chat"
-) -> CacheKey:
+def request_key(asked: Asked, *, tenant_id: str, model: str, model_digest: str) -> CacheKey:
     """The key of a request; `model` and `model_digest` are of the model that was resolved, not the name asked for.
 
     Raises `TypeError` for a value that JSON does not have.
     """
+    if isinstance(asked, Embedding):
+        start = _start(EMBED_FIELDS, tenant_id, "embed", model, model_digest)
+        parts = [start, packed(asked.dimensions), packed(asked.inputs)]
+    else:
+        parts = [_start(CHAT_FIELDS, tenant_id, "chat", model, model_digest)]
+        _put_generation(asked, parts)
+    return CacheKey(sha256(b"".join(parts)).hexdigest(), tenant_id, model)
+
+
+def _put_generation(generation: Generation, parts: list[bytes]) -> None:
     messages = generation.messages
-    parts = [
-        _start(tenant_id, operation, model, model_digest),
+    parts += (
         _scalar(generation.temperature),
         _scalar(generation.top_p),
         _scalar(generation.max_tokens),
         _scalar(generation.seed),
         packed(generation.stop),
         packed(generation.response_format),
-        b"l%d:" % (2 * len(messages)),
-    ]
+        _extras(generation),
+        b"l%d:" % len(messages),
+    )
     for message in messages:
-        content = message.content.encode("utf-8", "surrogatepass")
-        parts += (_role(message.role), b"s%d:" % len(content), content)
-    return CacheKey(sha256(b"".join(parts)).hexdigest(), tenant_id, model)
+        if message.is_text:
+            content = message.content.encode("utf-8", "surrogatepass")
+            parts += (_role(message.role), b"s%d:" % len(content), content)
+        else:
+            # A list where others have a role: no text message begins like it.
+            parts.append(packed(_rich(message)))
+
+
+def _extras(generation: Generation) -> bytes:
+    """What few requests ask for, in one value; nothing where it is as nobody asked."""
+    choice = generation.tool_choice
+    extras = (
+        generation.n,
+        generation.logprobs,
+        generation.top_k,
+        generation.frequency_penalty,
+        generation.presence_penalty,
+        choice and (choice.mode, choice.name, choice.is_parallel),
+        [(tool.name, tool.description, tool.parameters, tool.strict) for tool in generation.tools],
+    )
+    return b"n" if extras == _NO_EXTRAS else packed(extras)
+
+
+def _rich(message: Message) -> tuple[Any, ...]:
+    return (
+        message.role,
+        message.content,
+        [image.url for image in message.images],
+        [(call.id, call.name, call.arguments) for call in message.tool_calls],
+        message.tool_call_id,
+        message.tool_name,
+    )
 
 
 def packed(value: Any) -> bytes:
@@ -89,9 +126,9 @@ def _scalar(value: Any) -> bytes:
 
 
 @lru_cache(maxsize=1_024)
-def _start(*fields: str) -> bytes:
-    """What a tenant's requests to a model begin with."""
-    return b"l%d:" % FIELD_COUNT + b"".join(map(_scalar, (VERSIONS, *fields)))
+def _start(count: int, *fields: str) -> bytes:
+    """What a tenant's requests to a model begin with; `count` is how many fields a request of this kind has."""
+    return b"l%d:" % count + b"".join(map(_scalar, (VERSIONS, *fields)))
 
 
 @lru_cache(maxsize=16)

@@ -1,11 +1,11 @@
 """The policy of the cache: what may be read from it and what may be kept in it."""
 
-from aiservice.cache.key import Operation, request_key
+from aiservice.cache.key import request_key
 from aiservice.cache.model import CacheKey, CachePolicy, CacheStats, Claim, Entry, EntryFacts
 from aiservice.cache.policy import read_policy
 from aiservice.cache.port import Cache
 from aiservice.core.settings import CacheSettings
-from aiservice.core.types import Completion, Generation
+from aiservice.core.types import Asked, Chunk, Completion
 
 # An answer that a filter ended is not what another caller should get.
 _FINISHED = ("stop", "length", "tool_calls")
@@ -38,11 +38,9 @@ class ResponseCache:
             return policy
         return CachePolicy(may_read=False, may_write=False, only_if_cached=policy.only_if_cached)
 
-    def key(
-        self, generation: Generation, *, tenant_id: str, model: str, model_digest: str, operation: Operation = "chat"
-    ) -> CacheKey:
+    def key(self, asked: Asked, *, tenant_id: str, model: str, model_digest: str) -> CacheKey:
         """The key of a request within a tenant; `model` and its digest as resolved."""
-        return request_key(generation, tenant_id=tenant_id, model=model, model_digest=model_digest, operation=operation)
+        return request_key(asked, tenant_id=tenant_id, model=model, model_digest=model_digest)
 
     async def look_up(self, key: CacheKey, policy: CachePolicy) -> Entry | None:
         """The kept answer, or None where there is none, it is too old, or the policy forbids to look."""
@@ -75,7 +73,7 @@ class ResponseCache:
 
         Empty ones, and such as a filter ended, are not kept.
         """
-        if self._is_on and completion.text and completion.finish_reason in _FINISHED:
+        if self._is_on and all(map(_is_worth_keeping, completion.choices)):
             await self._cache.put(key, completion, lease_id=lease_id)
         elif lease_id is not None:
             await self._cache.release(key, lease_id)
@@ -94,3 +92,7 @@ class ResponseCache:
 
     async def aclose(self) -> None:
         await self._cache.aclose()
+
+
+def _is_worth_keeping(choice: Chunk) -> bool:
+    return choice.finish_reason in _FINISHED and bool(choice.text or choice.tool_calls or choice.vectors)

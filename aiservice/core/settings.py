@@ -57,6 +57,19 @@ class ServerSettings(_Group):
     body_bytes_max: int = _setting(
         "BODY_BYTES_MAX", 1_048_576, "Largest request body, bytes.", ge=1_024, le=104_857_600
     )
+    image_body_bytes_max: int = _setting(
+        "IMAGE_BODY_BYTES_MAX",
+        20_971_520,
+        "Largest request body of the routes that take pictures, bytes.",
+        ge=1_024,
+        le=104_857_600,
+    )
+    image_hosts: tuple[str, ...] = _setting(
+        "IMAGE_HOSTS",
+        (),
+        "Hosts whose pictures may be named by address, comma-separated; the engine fetches them. "
+        "Empty: data URLs only.",
+    )
     prompt_characters_max: int = _setting(
         "PROMPT_CHARACTERS_MAX", 200_000, "Longest prompt, characters over all messages.", ge=1, le=10_000_000
     )
@@ -177,6 +190,18 @@ class UsageSettings(_Group):
     )
 
 
+class ResponseSettings(_Group):
+    """Answers that are stored because their caller asked for it."""
+
+    ttl_days: int = _setting(
+        "RESPONSES_TTL_DAYS",
+        30,
+        "Days that a response with `store: true` is kept; then it is deleted.",
+        ge=1,
+        le=365,
+    )
+
+
 class EngineSettings(_Group):
     """Engines, models and the deadlines of engine calls."""
 
@@ -184,6 +209,12 @@ class EngineSettings(_Group):
         "EMBEDDED_MODEL",
         "smollm2",
         "The model in the service: `smollm2`, the path of a GGUF file, or `off`.",
+        min_length=1,
+    )
+    embedded_embedding_model: str = _setting(
+        "EMBEDDED_EMBEDDING_MODEL",
+        "minilm",
+        "The embedding model beside EMBEDDED_MODEL, off where that is: `minilm`, the path of a GGUF file, or `off`.",
         min_length=1,
     )
     embedded_threads: int | None = _setting(
@@ -254,6 +285,7 @@ class Settings(_Group):
     limits: LimitSettings = LimitSettings()
     cache: CacheSettings = CacheSettings()
     usage: UsageSettings = UsageSettings()
+    responses: ResponseSettings = ResponseSettings()
     engines: EngineSettings = EngineSettings()
     stores: StoreSettings = StoreSettings()
 

@@ -1,7 +1,9 @@
 """Servers of language models and the way from a model's name to the one that answers.
 
-`Registry.resolve` turns what a client calls a model into a `Route`; `Engine.generate` gives the answer in chunks.
-Each engine is one file and one row in `registry.py`: llamacpp (the embedded one), ollama, openai_compat, fake.
+`Registry.resolve` turns what a client calls a model into a `Route`; its `ask` gives the answer in chunks: text, calls
+of tools, vectors. Several choices are several calls of the engine.
+Each engine is one file and one row in `registry.py`: llamacpp (the embedded one, with `embedder.py` for its vectors),
+ollama, openai_compat, fake.
 
 Promises: every wait is bounded by the call's `Deadline`; an answer that is cut raises; a caller that goes away frees
 the engine's slot within 200 ms; what an engine says reaches callers without addresses, keys and paths.

@@ -22,6 +22,8 @@ _SECRETS = re.compile(
     r"|\b[0-9a-f]{32,}\b",
     re.IGNORECASE,
 )
+# What engines say with a 500 though the request is at fault.
+_REFUSALS = ("image input is not supported", "does not support", "input length exceeds", "too large to process")
 _CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 
 
@@ -51,7 +53,7 @@ def from_status(status: int, body: bytes, retry_after: str | None) -> EngineErro
     """The error for an answer that is not 2xx."""
     message = _message_of(body)
     detail = f"status {status}: {cleaned(message, length_max=DETAIL_LENGTH_MAX)}"
-    if status in {400, 404, 409, 413, 415, 422}:
+    if status in {400, 404, 409, 413, 415, 422} or (status == 500 and any(said in message for said in _REFUSALS)):
         return _refused(message, detail)
     if status in {401, 403}:
         return EngineError("The engine refused the service's credentials; tell the operator.", detail=detail)

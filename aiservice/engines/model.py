@@ -60,11 +60,12 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class PullProgress:
-    """A step of a model's download. Bytes are None while the size is unknown."""
+    """A step of a model's download. Bytes are None while the size is unknown; `digest` is of the part they are of."""
 
     status: str
     completed_bytes: int | None = None
     total_bytes: int | None = None
+    digest: str | None = None
 
 
 class EstimatedTokens(Tokens, frozen=True, gc=False):

@@ -10,12 +10,24 @@ from typing import Any, TypeVar
 import msgspec
 
 from aiservice.core.errors import EngineRefused, EngineUnreachable
-from aiservice.core.types import Chunk, Deadline, FinishReason, Generation, Tokens
+from aiservice.core.types import Chunk, Deadline, Embedding, Generation, Tokens
 from aiservice.engines import failures
+from aiservice.engines.chat_answer import (
+    CallPiece,
+    CallPieces,
+    LogprobRow,
+    estimated_prompt,
+    finish_reason,
+    joined,
+    logprobs_of,
+    quarter,
+)
+from aiservice.engines.embeddings import vectors_chunk
+from aiservice.engines.forced_calls import asked_as_json, calls_of, is_call_forced
 from aiservice.engines.http import ByteStream, HttpClient
 from aiservice.engines.lines import LineSplitter
 from aiservice.engines.model import Capability, EngineSpec, EstimatedTokens, Model, PullProgress
-from aiservice.engines.openai_compat import estimated_prompt
+from aiservice.engines.ollama_request import chat_body
 
 LOOK_TIMEOUT_S = 5.0
 PULL_DEADLINE = Deadline(connect_s=5.0, first_token_s=120.0, between_tokens_s=120.0, total_s=86_400.0)
@@ -47,6 +59,7 @@ class _Show(msgspec.Struct):
 class _Message(msgspec.Struct, gc=False):
     content: str = ""
     thinking: str | None = None
+    tool_calls: list[CallPiece] | None = None
 
 
 class _Event(msgspec.Struct):
@@ -55,11 +68,18 @@ class _Event(msgspec.Struct):
     done_reason: str | None = None
     prompt_eval_count: int | None = None
     eval_count: int | None = None
+    logprobs: list[LogprobRow] | None = None
     error: failures.Said | str | None = None
+
+
+class _Embedded(msgspec.Struct):
+    embeddings: list[list[float]] = []
+    prompt_eval_count: int | None = None
 
 
 class _PullEvent(msgspec.Struct):
     status: str = ""
+    digest: str | None = None
     completed: int | None = None
     total: int | None = None
     error: str | None = None
@@ -96,10 +116,16 @@ class OllamaEngine:
         return models
 
     def generate(self, model: str, generation: Generation, deadline: Deadline) -> AsyncGenerator[Chunk]:
-        body = _encoder.encode(_chat(model, generation))
-        if generation.stream:
-            return self._streamed(body, generation, deadline)
-        return self._plain(body, generation, deadline)
+        if is_call_forced(generation):
+            return calls_of(self._answer(model, asked_as_json(generation), deadline))
+        return self._answer(model, generation, deadline)
+
+    async def embed(self, model: str, embedding: Embedding, deadline: Deadline) -> AsyncGenerator[Chunk]:
+        body: dict[str, Any] = {"model": model, "input": embedding.inputs, "truncate": False}
+        if embedding.dimensions is not None:
+            body["dimensions"] = embedding.dimensions
+        answer = _decode(await self._http.post("/api/embed", _encoder.encode(body), deadline), _Embedded)
+        yield vectors_chunk(answer.embeddings, answer.prompt_eval_count, embedding)
 
     async def pull(self, model: str) -> AsyncGenerator[PullProgress]:
         """Fetches a model from Ollama's library; ends when Ollama says that all of it is there."""
@@ -110,33 +136,47 @@ class OllamaEngine:
                 event = _pull_event(line)
                 stream.note_token()
                 status = event.status
-                yield PullProgress(status, event.completed, event.total)
+                yield PullProgress(status, event.completed, event.total, event.digest)
             if status != "success":
                 raise failures.cut()
 
     async def aclose(self) -> None:
         await self._http.aclose()
 
+    def _answer(self, model: str, generation: Generation, deadline: Deadline) -> AsyncGenerator[Chunk]:
+        body = chat_body(model, generation)
+        if generation.stream:
+            return self._streamed(body, generation, deadline)
+        return self._plain(body, generation, deadline)
+
     async def _plain(self, body: bytes, generation: Generation, deadline: Deadline) -> AsyncGenerator[Chunk]:
         event = _read(await self._http.post("/api/chat", body, deadline))
         if not event.done:
             raise failures.cut()
-        text = event.message.content if event.message is not None else ""
-        yield Chunk(text, _finish_reason(event), _tokens(event, generation, -(-len(text) // 4)))
+        calls = CallPieces()
+        chunk = _said(event, calls, generation) or Chunk("")
+        pieces = quarter(chunk.text + "".join([call.arguments for call in chunk.tool_calls]))
+        yield msgspec.structs.replace(
+            chunk,
+            finish_reason=finish_reason(event.done_reason, has_calls=bool(calls)),
+            tokens=_tokens(event, generation, pieces),
+        )
 
     async def _streamed(self, body: bytes, generation: Generation, deadline: Deadline) -> AsyncGenerator[Chunk]:
         with await self._http.stream("/api/chat", body, deadline) as stream:
-            pieces = 0
+            pieces, calls = 0, CallPieces()
             async for line in _lines(stream):
                 event = _read(line)
-                if (text := _heard(event, stream)) is not None:
+                if event.message is not None and _is_heard(event.message):
+                    stream.note_token()
                     pieces += 1
+                if (chunk := _said(event, calls, generation)) is not None:
+                    yield chunk
                 if event.done:
-                    yield Chunk(text or "", _finish_reason(event), _tokens(event, generation, pieces))
+                    reason = finish_reason(event.done_reason, has_calls=bool(calls))
+                    yield Chunk("", reason, _tokens(event, generation, pieces))
                     await stream.drain()
                     return
-                if text:
-                    yield Chunk(text)
             raise failures.cut()
 
     async def _facts_of(self, tag: _Tag) -> _Facts:
@@ -157,29 +197,6 @@ class OllamaEngine:
         return _Facts(lengths[0] if lengths else None, tuple(word for words in known for word in words))
 
 
-def _chat(model: str, generation: Generation) -> dict[str, Any]:
-    options: dict[str, Any] = {"temperature": generation.temperature, "num_predict": generation.max_tokens}
-    if generation.top_p is not None:
-        options["top_p"] = generation.top_p
-    if generation.seed is not None:
-        options["seed"] = generation.seed
-    if generation.stop:
-        options["stop"] = generation.stop
-    body = {"model": model, "messages": generation.messages, "stream": generation.stream, "options": options}
-    if (answer_format := _format(generation.response_format)) is not None:
-        body["format"] = answer_format
-    return body
-
-
-def _format(response_format: Mapping[str, Any] | None) -> Any:
-    """OpenAI's response_format in Ollama's words: `json`, or the schema itself."""
-    if response_format is None:
-        return None
-    if response_format.get("type") == "json_schema":
-        return (response_format.get("json_schema") or {}).get("schema")
-    return "json" if response_format.get("type") == "json_object" else None
-
-
 async def _lines(stream: ByteStream) -> AsyncGenerator[bytes]:
     """Every line, the last one also without its end."""
     splitter = LineSplitter()
@@ -190,13 +207,22 @@ async def _lines(stream: ByteStream) -> AsyncGenerator[bytes]:
         yield rest
 
 
-def _heard(event: _Event, stream: ByteStream) -> str | None:
-    """The event's text, None when the model has said and thought nothing in it."""
+def _is_heard(message: _Message) -> bool:
+    """Whether the model has said, thought or called anything in it."""
+    return bool(message.content or message.thinking or message.tool_calls)
+
+
+def _said(event: _Event, calls: CallPieces, generation: Generation) -> Chunk | None:
+    """What an event says, if it says anything; its calls are whole."""
     message = event.message
-    if message is None or not (message.content or message.thinking):
-        return None
-    stream.note_token()
-    return message.content
+    text = message.content if message is not None else ""
+    if not (event.logprobs or (message is not None and message.tool_calls)):
+        return Chunk(text) if text else None
+    logprobs = () if generation.logprobs is None else logprobs_of(event.logprobs or (), generation.logprobs)
+    known = len(calls)
+    pieces = calls.take((message.tool_calls or ()) if message is not None else ())
+    whole = joined((*pieces, *[call for call in calls.rest() if call.index >= known]))
+    return Chunk(text, tool_calls=whole, logprobs=logprobs) if text or whole or logprobs else None
 
 
 def _read(line: bytes) -> _Event:
@@ -220,10 +246,6 @@ def _pull_event(line: bytes) -> _PullEvent:
             raise EngineRefused(f"The engine cannot fetch this model: {said}")
         raise EngineUnreachable(f"The engine could not fetch the model: {said}")
     return event
-
-
-def _finish_reason(event: _Event) -> FinishReason:
-    return "length" if event.done_reason == "length" else "stop"
 
 
 def _tokens(event: _Event, generation: Generation, pieces: int) -> Tokens:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
-from aiservice.core.types import Chunk, Deadline, Generation
+from aiservice.core.types import Chunk, Deadline, Embedding, Generation
 from aiservice.engines.model import Model, PullProgress
 
 
@@ -21,6 +21,14 @@ class Engine(Protocol):
 
         `model` is the engine's own name of it. Closing the iterator closes the connection, so that the engine's slot
         is free within 200 ms. When `generation.stream` is false the engine may give the whole answer as one chunk.
+        It is never asked for more than one choice: `Route.ask` sees to that.
+        """
+        ...
+
+    def embed(self, model: str, embedding: Embedding, deadline: Deadline) -> AsyncGenerator[Chunk]:
+        """One chunk with the vectors of all inputs, no text, `stop`, and the tokens of the inputs.
+
+        Raises `EngineRefused` where the model makes no vectors or an input is too long for it.
         """
         ...
 

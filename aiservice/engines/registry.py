@@ -16,6 +16,7 @@ from aiservice.engines.llamacpp import (
     embedded_model_path,
     socket_url,
 )
+from aiservice.engines.minilm import embedding_model
 from aiservice.engines.model import EngineKind, EngineSpec
 from aiservice.engines.ollama import OllamaEngine
 from aiservice.engines.openai_compat import OpenAICompatEngine
@@ -81,6 +82,7 @@ def _llamacpp(spec: EngineSpec, settings: Settings) -> Engine:
         model_name=embedded_model_name(settings.engines.embedded_model),
         model_path=path,
         context_length=settings.engines.embedded_context,
+        embedding=embedding_model(settings.engines.embedded_embedding_model, settings.server.data_dir),
     )
 
 

@@ -3,14 +3,16 @@
 import asyncio
 import difflib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle
 
 from aiservice.core.clock import Clock
 from aiservice.core.errors import EngineError, ModelUnknown
+from aiservice.core.types import Asked, Chunk, Deadline, Embedding
 from aiservice.engines import failures
-from aiservice.engines.model import EngineSpec, EngineStatus, Model
+from aiservice.engines.choices import several_choices
+from aiservice.engines.model import EngineKind, EngineSpec, EngineStatus, Model
 from aiservice.engines.port import Engine
 
 REFRESH_S = 5.0
@@ -19,15 +21,24 @@ STARTING_S_MAX = 60.0
 FIRST_LOOK_S = 1.0
 NAME_LENGTH_MAX = 200
 _LATEST = ":latest"
+_FETCHING: frozenset[EngineKind] = frozenset({"ollama", "fake"})
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where a request goes: `engine.generate(model.name, ...)`."""
+    """Where a request goes."""
 
     engine: Engine
     model: Model
+
+    def ask(self, asked: Asked, deadline: Deadline) -> AsyncGenerator[Chunk]:
+        """The engine's chunks; engines give one choice, so that several are as many calls of it."""
+        if isinstance(asked, Embedding):
+            return self.engine.embed(self.model.name, asked, deadline)
+        if asked.n > 1:
+            return several_choices(self.engine, self.model.name, asked, deadline=deadline)
+        return self.engine.generate(self.model.name, asked, deadline)
 
 
 @dataclass(slots=True)
@@ -93,6 +104,10 @@ class Registry:
     def engine(self, name: str) -> Engine | None:
         """The engine of this name, for pulling models."""
         return next((seat.engine for seat in self._seats if seat.spec.name == name), None)
+
+    def fetcher(self) -> Engine | None:
+        """The first engine that fetches models by their names."""
+        return next((seat.engine for seat in self._seats if seat.spec.kind in _FETCHING), None)
 
     def status(self) -> dict[str, tuple[EngineStatus, tuple[str, ...]]]:
         """Each engine's state and the names of its models; an optional engine that never answered is left out."""

@@ -174,7 +174,8 @@ class Flights:
                 if is_leader:
                     return flight
                 if claim.entry is not None:
-                    flight.publish(claim.entry.completion.chunk())
+                    for choice in claim.entry.completion.choices:
+                        flight.publish(choice)
                     return claim.entry
                 await asyncio.sleep(POLL_S)
         except asyncio.CancelledError:

@@ -8,8 +8,7 @@ import asyncio
 import hmac
 import logging
 import os
-from collections.abc import Coroutine, Iterable
-from typing import Any, TypeVar
+from collections.abc import Iterable
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -21,6 +20,7 @@ from aiservice.gateway.heartbeat import Heartbeat
 from aiservice.gateway.port import Attempt, Found, IdempotencyStore
 from aiservice.keys import BUILT_IN_KEY_ID, Caller
 from aiservice.observe.metrics import Metrics
+from aiservice.stores.queries import whole
 
 RENEW_EVERY_S = 10.0
 RETRY_AFTER_S = 1
@@ -29,7 +29,6 @@ SWEEP_PAUSE_S = 0.05
 SWEEP_ROWS = 200
 NONCE_BYTES = 12
 
-T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
@@ -78,12 +77,12 @@ class Idempotency:
 
     def holding(self, attempt: Attempt) -> Heartbeat:
         """Signs of life while the block runs."""
-        return Heartbeat(lambda: _whole(self._store.renew(attempt)), every_s=self._renew_every_s)
+        return Heartbeat(lambda: whole(self._store.renew(attempt)), every_s=self._renew_every_s)
 
     async def keep(self, attempt: Attempt, answer: bytes) -> None:
         """Keeps the answer. Where that fails the answer is good all the same, and a later attempt runs again."""
         try:
-            is_kept = await _whole(self._store.finish(attempt, self._sealed(attempt, answer)))
+            is_kept = await whole(self._store.finish(attempt, self._sealed(attempt, answer)))
         except StoreUnavailable as error:
             self._unkept(attempt, str(error))
             return
@@ -93,7 +92,7 @@ class Idempotency:
     async def release(self, attempt: Attempt) -> None:
         """The attempt came to nothing worth keeping: the next one runs. Does nothing once the answer is kept."""
         try:
-            await _whole(self._store.release(attempt))
+            await whole(self._store.release(attempt))
         except StoreUnavailable as error:
             _log.warning("an idempotency key stays taken until its lease lapses: %s", error)
 
@@ -105,7 +104,7 @@ class Idempotency:
 
     async def _begin(self, attempt: Attempt) -> bytes | None:
         over: str | None = None
-        while (found := await _whole(self._store.begin(attempt, over=over))) is not None:
+        while (found := await whole(self._store.begin(attempt, over=over))) is not None:
             answer = None if found.answer is None else self._opened(attempt, found, found.answer)
             if found.answer is None or answer is not None:
                 return self._judged(attempt, found, answer)
@@ -141,7 +140,7 @@ class Idempotency:
         swept = SWEEP_ROWS
         try:
             while swept == SWEEP_ROWS:
-                swept = await _whole(self._store.sweep(rows_max=SWEEP_ROWS))
+                swept = await whole(self._store.sweep(rows_max=SWEEP_ROWS))
                 await asyncio.sleep(SWEEP_PAUSE_S)
         except StoreUnavailable as error:
             _log.warning("expired idempotency keys are not swept now: %s", error)
@@ -154,13 +153,3 @@ def _head(attempt: Attempt, request_hash: bytes) -> bytes:
 def _framed(part: bytes | None) -> bytes:
     """The part behind its length, so that no two rows of parts look the same; what is missing is not what is empty."""
     return b"-" if part is None else b"%d:%b" % (len(part), part)
-
-
-async def _whole(work: Coroutine[Any, Any, T]) -> T:
-    """Waits for the work even when cancelled: a query that is cut off leaves its connection's thread behind."""
-    task = asyncio.create_task(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.gather(task, return_exceptions=True)
-        raise

@@ -8,8 +8,9 @@ import msgspec
 
 from aiservice.cache import CacheKey
 from aiservice.core.errors import EngineError
-from aiservice.core.types import Chunk, Completion, FinishReason, Generation, Tokens
+from aiservice.core.types import Asked, Chunk, Completion, Tokens, merged
 from aiservice.engines import Route
+from aiservice.gateway.form import AnswerForm
 from aiservice.keys import Caller
 from aiservice.limits import Decision, Take
 
@@ -49,7 +50,8 @@ class Errand(msgspec.Struct, frozen=True):
     """A visit that no entry answers: where it goes, what was taken for it, and the key its answer is kept under."""
 
     visit: Visit
-    generation: Generation
+    asked: Asked
+    form: AnswerForm
     route: Route
     take: Take
     decision: Decision
@@ -66,27 +68,29 @@ class Transcript:
 
     prompt_estimate: int
     marked_s: float
-    is_empty: bool = True
-    parts: list[str] = field(default_factory=list)
-    finish_reason: FinishReason | None = None
+    pieces: int = 0
+    chunks: list[Chunk] = field(default_factory=list)
     tokens: Tokens | None = None
+    is_recorded: bool = False
 
     def add(self, chunk: Chunk) -> None:
-        self.is_empty = False
-        if chunk.text:
-            self.parts.append(chunk.text)
-        if chunk.finish_reason is not None:
-            self.finish_reason = chunk.finish_reason
+        self.chunks.append(chunk)
+        if chunk.text or chunk.tool_calls:
+            self.pieces += 1
         if chunk.tokens is not None:
             self.tokens = chunk.tokens
 
     def tokens_so_far(self) -> Tokens:
-        """The engine's own count, or before it came: the estimate for the prompt and a token for each chunk."""
-        return self.tokens or Tokens(self.prompt_estimate if self.parts else 0, len(self.parts))
+        """The engine's own count, or before it came: the estimate for the prompt and a token for each piece."""
+        return self.tokens or Tokens(self.prompt_estimate if self.pieces else 0, self.pieces)
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.chunks
 
     @property
     def is_complete(self) -> bool:
-        return self.finish_reason is not None and self.tokens is not None
+        return self.tokens is not None
 
     def ensure_complete(self) -> None:
         """Raises `EngineError` when the engine's chunks ended before the answer did."""
@@ -95,6 +99,4 @@ class Transcript:
 
     def completion(self, model: str, engine: str) -> Completion:
         """The whole answer; only once it is complete."""
-        assert self.finish_reason is not None
-        assert self.tokens is not None
-        return Completion(model, engine, "".join(self.parts), self.finish_reason, self.tokens)
+        return Completion(model, engine, merged(self.chunks))

@@ -1,21 +1,24 @@
 """The corridor: admit -> look up -> dispatch -> record. Every door's every request walks through here."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import ClassVar
 
 from aiservice.cache import CacheKey, CachePolicy, Entry, ResponseCache
-from aiservice.core.errors import AIServiceError, EngineTimeout, KeyRefused, NotAllowed, NotCached
-from aiservice.core.types import Chunk, Deadline, Generation
-from aiservice.engines import Registry, Route
+from aiservice.core.errors import AIServiceError, EngineTimeout, KeyRefused, ModelUnfit, NotAllowed, NotCached
+from aiservice.core.types import Asked, Chunk, Deadline, Embedding
+from aiservice.engines import Model, Registry, Route
 from aiservice.gateway.flights import Flight, Flights
+from aiservice.gateway.form import form_of
 from aiservice.gateway.heartbeat import Heartbeat
 from aiservice.gateway.model import Answer, CacheState, Errand, Transcript, Visit
 from aiservice.gateway.pricing import prompt_estimate
 from aiservice.gateway.recorder import Making, Reading, Recorder
 from aiservice.keys import Caller, Keys
 from aiservice.limits import RENEW_EVERY_S, Decision, Limits, Take
+
+_LOOK = "GET /ai/models tells what each model can."
 
 
 class Corridor:
@@ -41,25 +44,26 @@ class Corridor:
         self._deadline = deadline
         self._flights = Flights(cache)
 
-    async def answer(self, visit: Visit, generation: Generation, policy: CachePolicy) -> Answer:
+    async def answer(self, visit: Visit, asked: Asked, policy: CachePolicy) -> Answer:
         """The whole life of a request; returns when the first chunk is there.
 
         Raises what the rooms raise. Whatever happens, the ledger gets the request's row.
         """
         try:
-            route = self._route(visit, generation)
-            estimate = prompt_estimate(generation)
-            take, decision = await self._admit(visit, estimate + generation.max_tokens)
-            key, entry = await self._look_up(visit, generation, route, policy=policy)
+            route = self._route(visit, asked)
+            form = form_of(asked)
+            estimate = prompt_estimate(asked)
+            take, decision = await self._admit(visit, estimate + asked.completion_tokens_max)
+            key, entry = await self._look_up(visit, asked, route, policy=policy)
             if entry is None and policy.only_if_cached:
                 await self._limits.settle(take, tokens=0)
                 raise NotCached
         except (AIServiceError, asyncio.CancelledError) as error:
-            self.refuse(visit, error, model=generation.model)
+            self.refuse(visit, error, model=asked.model)
             raise
         if entry is not None:
             return await self._replay(visit, entry, take=take, decision=decision)
-        errand = Errand(visit, generation, route, take, decision, key if policy.may_write else None, estimate)
+        errand = Errand(visit, asked, form, route, take, decision, key if policy.may_write else None, estimate)
         if key is not None and policy.may_read and policy.may_write:
             return await self._share(errand, key, policy)
         return await self._begun(errand, self._make(errand, None), "BYPASS" if key is None else "MISS")
@@ -76,11 +80,12 @@ class Corridor:
         """Ends the answers that are still being made, and records them."""
         await self._flights.aclose()
 
-    def _route(self, visit: Visit, generation: Generation) -> Route:
-        route = self._registry.resolve(generation.model)
+    def _route(self, visit: Visit, asked: Asked) -> Route:
+        route = self._registry.resolve(asked.model)
         allowed = visit.caller.models
         if allowed and route.model.name not in allowed and route.model.id not in allowed:
             raise NotAllowed(f"This key may not use the model {route.model.name}.", param="model")
+        _refuse_unfit(route.model, asked)
         return route
 
     async def _admit(self, visit: Visit, tokens: int) -> tuple[Take, Decision]:
@@ -88,7 +93,7 @@ class Corridor:
         return take, await self._limits.take(take)
 
     async def _look_up(
-        self, visit: Visit, generation: Generation, route: Route, *, policy: CachePolicy
+        self, visit: Visit, asked: Asked, route: Route, *, policy: CachePolicy
     ) -> tuple[CacheKey | None, Entry | None]:
         """The request's key and entry; no key when the caller wants nothing to do with the cache."""
         if not (policy.may_read or policy.may_write):
@@ -96,7 +101,7 @@ class Corridor:
             return None, None
         model = route.model
         tenant_id = visit.caller.tenant_id
-        key = self._cache.key(generation, tenant_id=tenant_id, model=model.name, model_digest=model.digest)
+        key = self._cache.key(asked, tenant_id=tenant_id, model=model.name, model_digest=model.digest)
         entry = await self._cache.look_up(key, policy)
         if entry is None and policy.only_if_cached:
             self._recorder.looked_up("MISS")
@@ -107,7 +112,8 @@ class Corridor:
         self._recorder.looked_up("HIT")
         await self._recorder.replayed(visit, take, model=kept.model, saved=kept.tokens)
         age_s = max(0, (visit.created_at_us - entry.created_at_us) // 1_000_000)
-        return Answer(kept.model, kept.engine, "HIT", decision, kept.chunk(), _nothing(), age_s)
+        first, *others = kept.choices
+        return Answer(kept.model, kept.engine, "HIT", decision, first, _each(others), age_s)
 
     async def _share(self, errand: Errand, key: CacheKey, policy: CachePolicy) -> Answer:
         """Of equal requests that run at once one calls the engine, and the others get its answer."""
@@ -158,11 +164,11 @@ class Corridor:
     async def _make(self, errand: Errand, flight: Flight | None) -> AsyncGenerator[Chunk]:
         """The engine's chunks. The row is written before the last one is handed out, or when it fails or is left."""
         async with Making(self._recorder, errand, flight) as transcript:
-            chunks = errand.route.engine.generate(errand.route.model.name, errand.generation, self._deadline)
+            chunks = errand.route.ask(errand.asked, self._deadline)
             async with aclosing(chunks):
                 with self._holding(errand.take):
                     async for chunk in chunks:
-                        if transcript.is_empty and errand.generation.stream:
+                        if transcript.is_empty and errand.asked.stream:
                             self._recorder.first_chunk(errand, transcript)
                         transcript.add(chunk)
                         if transcript.is_complete:
@@ -187,6 +193,16 @@ class Corridor:
             raise KeyRefused
 
 
-async def _nothing() -> AsyncGenerator[Chunk]:
-    return
-    yield
+def _refuse_unfit(model: Model, asked: Asked) -> None:
+    if isinstance(asked, Embedding):
+        if "embed" not in model.capabilities:
+            raise ModelUnfit(f"The model {model.name} makes no embeddings; {_LOOK}", param="model")
+    elif "chat" not in model.capabilities:
+        raise ModelUnfit(f"The model {model.name} makes embeddings only; {_LOOK}", param="model")
+    elif "vision" not in model.capabilities and any(message.images for message in asked.messages):
+        raise ModelUnfit(f"The model {model.name} takes no images; {_LOOK}", param="messages")
+
+
+async def _each(chunks: Sequence[Chunk]) -> AsyncGenerator[Chunk]:
+    for chunk in chunks:
+        yield chunk

@@ -1,16 +1,16 @@
 """What tokens cost, and how many a prompt may come to before the engine has counted."""
 
-from aiservice.core.types import Generation, Tokens
+from aiservice.core.types import Asked, Embedding, Tokens
 from aiservice.engines import Model
 
 CHARACTERS_PER_TOKEN = 4
 TOKENS_PER_MESSAGE = 4
 
 
-def prompt_estimate(generation: Generation) -> int:
+def prompt_estimate(asked: Asked) -> int:
     """Tokens that a prompt comes to, roughly: one per four characters and four per message (OpenAI's rule of thumb)."""
-    characters = sum(len(message.content) for message in generation.messages)
-    return characters // CHARACTERS_PER_TOKEN + TOKENS_PER_MESSAGE * len(generation.messages)
+    parts = asked.inputs if isinstance(asked, Embedding) else asked.messages
+    return asked.characters // CHARACTERS_PER_TOKEN + TOKENS_PER_MESSAGE * len(parts)
 
 
 def cost_nano(model: Model, tokens: Tokens) -> int:

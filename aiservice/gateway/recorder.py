@@ -93,12 +93,17 @@ class Recorder:
         if now_s - transcript.marked_s >= PROGRESS_INTERVAL_S:
             transcript.marked_s = now_s
             elapsed_ms = round((now_s - errand.visit.started_s) * 1000)
-            self._ledger.progress(errand.visit.id, len(transcript.parts), elapsed_ms)
+            self._ledger.progress(errand.visit.id, transcript.pieces, elapsed_ms)
 
     async def completed(self, errand: Errand, transcript: Transcript, flight: Flight | None) -> None:
-        """The engine gave a whole answer, though perhaps to others than the one who asked for it."""
+        """The engine gave a whole answer, though perhaps to others than the one who asked for it.
+
+        Raises `AnswerInvalid` before anything is recorded or kept when it is not of the form that was asked for.
+        """
         model = errand.route.model
         completion = transcript.completion(model.name, model.engine)
+        errand.form.check(completion)
+        transcript.is_recorded = True
         tokens = completion.tokens
         left = None if flight is None else flight.left
         outcome = SERVED if left is None else _outcome(left)
@@ -205,7 +210,7 @@ class Making:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None or self._transcript.is_complete:
+        if error is None or self._transcript.is_recorded:
             return
         left = None if self._flight is None else self._flight.left
         await self._recorder.failed(self._errand, self._transcript, left or error)

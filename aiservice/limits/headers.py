@@ -1,10 +1,12 @@
-"""What a decision says in an answer's headers, in the three dialects that clients read.
+"""What a decision says in an answer's headers, in the dialects that clients read.
 
 `x-ratelimit-*` of the platform's document (reset in epoch seconds), OpenAI's `x-ratelimit-*-{requests,tokens}` (reset
-as a duration) and the IETF draft's `ratelimit` and `ratelimit-policy`. Of several limits of a kind the tightest speaks.
+as a duration) and the IETF draft's `ratelimit` and `ratelimit-policy`; on Anthropic's routes `anthropic-ratelimit-*`
+too (reset in RFC 3339). Of several limits of a kind the tightest speaks.
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from aiservice.limits.model import NEVER_S, Decision, Standing
 
@@ -22,6 +24,20 @@ def of(decision: Decision) -> list[Header]:
         headers += _tokens(tightest(tokens))
     if not decision.is_allowed and decision.retry_after_s < NEVER_S:
         headers.append((b"retry-after", b"%d" % decision.retry_after_s))
+    return headers
+
+
+def for_anthropic(decision: Decision) -> list[Header]:
+    """Anthropic's own names for the same; empty for a decision over no bucket."""
+    headers: list[Header] = []
+    for kind in ("requests", "tokens"):
+        if standings := _of_kind(decision, f"{kind}:"):
+            standing = tightest(standings)
+            reset = datetime.fromtimestamp(standing.reset_at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            facts = {"limit": str(standing.limit), "remaining": str(standing.remaining), "reset": reset}
+            headers += [
+                (f"anthropic-ratelimit-{kind}-{name}".encode(), value.encode()) for name, value in facts.items()
+            ]
     return headers
 
 

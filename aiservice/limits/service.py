@@ -100,6 +100,10 @@ class Limits:
         """The rate limit headers of an answer, refused or not."""
         return headers.of(decision)
 
+    def anthropic_headers(self, decision: Decision) -> list[tuple[bytes, bytes]]:
+        """The same in the names that Anthropic's clients read."""
+        return headers.for_anthropic(decision)
+
     async def aclose(self) -> None:
         await self._limiter.aclose()
 

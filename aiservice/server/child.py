@@ -16,7 +16,7 @@ class Child:
     """Started by the supervisor, started again when it ends, stopped at the end. Its output goes to a log file."""
 
     def __init__(self, command: Sequence[str], log_path: Path, clock: Clock) -> None:
-        self._command = command
+        self.command = command
         self._log_path = log_path
         self._clock = clock
         self._policy = RestartPolicy(clock)
@@ -57,5 +57,5 @@ class Child:
         self.start_at_s = None
         with self._log_path.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603  # the command is ours
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )

@@ -3,7 +3,7 @@
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,8 +16,10 @@ from aiservice.engines.llamacpp import (
     SOCKET_PATH_BYTES_MAX,
     embedded_model_name,
     embedded_model_path,
+    embedding_socket,
     socket_path,
 )
+from aiservice.engines.minilm import EmbeddingModel, embedding_model
 from aiservice.server.child import Child
 
 POINTER_NAME = "llamacpp.path"
@@ -28,16 +30,18 @@ SOCKET_NAME = "llamacpp.sock"
 def engine_child(settings: Settings, clock: Clock, *, command: Sequence[str] | None = None) -> Iterator[Child | None]:
     """The embedded engine's process, not started yet; None where it is switched off or not installed.
 
-    `command` stands in for the engine's own. Raises `SettingInvalid` when EMBEDDED_MODEL names a file that is not
-    there, `StartRefused` when there is such a file and nothing to run it with.
+    `command` stands in for the engine's own. Raises `SettingInvalid` when EMBEDDED_MODEL or EMBEDDED_EMBEDDING_MODEL
+    names a file that is not there, `StartRefused` when there is such a file and nothing to run it with.
     """
     model = embedded_model_path(settings.engines.embedded_model)
     if model is None or not _is_installed(settings.engines.embedded_model):
         yield None
         return
-    log_path = settings.server.data_dir / "log" / "llamacpp.log"
-    with _socket(settings.server.data_dir.resolve() / "run") as socket:
-        yield Child(command or _command(settings.engines, model, socket), log_path, clock)
+    data_dir = settings.server.data_dir
+    embedding = embedding_model(settings.engines.embedded_embedding_model, data_dir)
+    with _socket(data_dir.resolve() / "run") as socket:
+        own = [*_command(settings.engines, model, socket), *_embedding_options(embedding, socket)]
+        yield Child(command or own, data_dir / "log" / "llamacpp.log", clock)
 
 
 def _is_installed(embedded_model: str) -> bool:
@@ -62,6 +66,7 @@ def _socket(run_dir: Path) -> Iterator[Path]:
         path = socket_path(run_dir.parent)
         yield path
         path.unlink(missing_ok=True)
+        embedding_socket(path).unlink(missing_ok=True)
         pointer.unlink(missing_ok=True)
 
 
@@ -75,9 +80,21 @@ def _command(engines: EngineSettings, model: Path, socket: Path) -> list[str]:
         "context": engines.embedded_context,
         "threads": engines.embedded_threads or os.cpu_count() or 1,
     }
-    return [
-        sys.executable,
-        "-m",
-        "aiservice.server.embedded",
-        *(f"--{name}={value}" for name, value in options.items()),
-    ]
+    return [sys.executable, "-m", "aiservice.server.embedded", *_options(options)]
+
+
+def _embedding_options(embedding: EmbeddingModel | None, socket: Path) -> list[str]:
+    if embedding is None:
+        return []
+    options = {
+        "embedding-model": embedding.file,
+        "embedding-source": embedding.source,
+        "embedding-name": embedding.name,
+        "embedding-socket": embedding_socket(socket),
+        "embedding-context": embedding.tokens_max,
+    }
+    return _options({name: value for name, value in options.items() if value is not None})
+
+
+def _options(values: Mapping[str, object]) -> list[str]:
+    return [f"--{name}={value}" for name, value in values.items()]

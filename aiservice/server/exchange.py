@@ -6,7 +6,8 @@ from http import HTTPStatus
 from typing import Protocol
 
 from aiservice.api.asgi import JSON_TYPE, Headers, Message, Scope
-from aiservice.api.errors import encode, unexpected
+from aiservice.api.errors import unexpected
+from aiservice.api.surfaces import NATIVE
 from aiservice.core.errors import AIServiceError
 
 _STATUS_LINES: Mapping[int, bytes] = {
@@ -219,6 +220,6 @@ class Exchange:
 
 def refusal(error: AIServiceError) -> bytes:
     """A whole answer that ends the connection."""
-    body = encode(error)
+    body = NATIVE.body(error, "")
     headers = [JSON_TYPE, (b"content-length", b"%d" % len(body)), _CLOSE]
     return b"%b%b\r\n\r\n%b" % (_STATUS_LINES[error.status], b"\r\n".join(map(b": ".join, headers)), body)

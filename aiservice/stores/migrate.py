@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from aiservice.core.errors import StartRefused
 from aiservice.stores.databases import BUSY_TIMEOUT_MS, MAIN_FILE, main_url
 
-HEAD = "0002"
+HEAD = "0003"
 BASE = "base"
 LOCK_FILE = "migrate.lock"
 SCRIPTS_DIR = Path(__file__).with_name("migrations")

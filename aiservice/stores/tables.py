@@ -174,6 +174,22 @@ idempotency_keys = sa.Table(
     sa.Column("answer", sa.LargeBinary),
 )
 
+# A response that its caller asked to have stored: in the making (lease_until says how long that is believed), or ended.
+ai_responses = sa.Table(
+    "ai_responses",
+    metadata,
+    sa.Column("tenant_id", sa.String(64), primary_key=True),
+    sa.Column("id", _id(), primary_key=True),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("is_background", sa.Boolean, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("conversation", sa.LargeBinary, nullable=False),
+    sa.Column("chunks", sa.LargeBinary, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("lease_until", Moment, nullable=False),
+    sa.Column("expires_at", Moment, nullable=False, index=True),
+)
+
 audit_log = sa.Table(
     "audit_log",
     metadata,

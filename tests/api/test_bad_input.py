@@ -85,6 +85,12 @@ async def test_refusal_of_a_known_key_is_a_row_without_tokens(service: Service, 
 async def test_405_wrong_method(client: Client, method: str) -> None:
     response = await client.request(method, PATH)
     assert (response.status, response.code) == (405, "request.method")
+    assert response.header("allow") == "POST"
+
+
+async def test_405_names_the_methods_of_all_routes_of_the_path(client: Client) -> None:
+    assert (await client.request("PUT", "/admin/limits")).header("allow") == "GET, POST"
+    assert (await client.request("PUT", "/auth/verify-key")).header("allow") == "POST"
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/ai/generate/", "/ai", "/auth/create-key/x"])

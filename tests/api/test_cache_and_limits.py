@@ -13,13 +13,13 @@ PATH = "/ai/generate"
 ASK: dict[str, Any] = {
     "messages": [{"role": "user", "content": "What is Docker?"}],
     "system": "Be brief.",
-    "model": "words-10",
+    "model": "json",
     "temperature": 0.5,
     "top_p": 0.9,
     "max_tokens": 20,
     "seed": 7,
     "stop": ["END"],
-    "response_format": {"type": "json_object"},
+    "response_format": {"type": "text"},
 }
 FLIPS: dict[str, Any] = {
     "messages": [{"role": "user", "content": "What is Docker? "}],
@@ -30,7 +30,7 @@ FLIPS: dict[str, Any] = {
     "max_tokens": 21,
     "seed": 8,
     "stop": ["END", "STOP"],
-    "response_format": None,
+    "response_format": {"type": "json_object"},
 }
 
 

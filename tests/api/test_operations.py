@@ -169,6 +169,9 @@ async def test_cors_answers_only_known_origins(environ: dict[str, str]) -> None:
 NEVER_EXPOSED = {"content-type", "content-length", "cache-control", "vary", "x-accel-buffering"}
 
 
+MESSAGES = {"model": "echo", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}]}
+
+
 async def test_pages_of_known_origins_may_read_every_header_of_an_answer(
     environ: dict[str, str], template: Template
 ) -> None:
@@ -183,8 +186,9 @@ async def test_pages_of_known_origins_may_read_every_header_of_an_answer(
             await client.post(PATH, {"prompt": "x", "stream": True}, headers=headers),
             await client.post(PATH, {"prompt": "x", "stream": True}, headers=headers),
             *[await client.post(PATH, {"prompt": "x"}, headers={"origin": "https://app.example"}) for _ in range(3)],
+            await client.post("/v1/messages", MESSAGES, headers={"origin": "https://app.example"}),
         ]
-    assert [answer.status for answer in answers] == [200, 200, 200, 200, 429]
+    assert [answer.status for answer in answers] == [200, 200, 200, 200, 429, 429]
     exposed = set((answers[0].header("access-control-expose-headers") or "").split(", "))
     sent = {name for answer in answers for name, _ in answer.headers if not name.startswith("access-control-")}
     assert sent - NEVER_EXPOSED == exposed

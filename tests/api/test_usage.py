@@ -85,3 +85,9 @@ async def test_as_of_comes_up_to_now_when_all_is_in_the_sums(service: Service, c
         while (usage := (await client.get("/usage?group_by=day")).json)["as_of"] != iso_utc(service.clock.now_us()):
             await asyncio.sleep(0.01)
     assert [row["requests"] for row in usage["series"]] == [1]
+
+
+@pytest.mark.parametrize("moment", ["0", "1769803420", "2026-01-31", "2026-01-31T20:03:40", ""])
+async def test_422_a_bound_is_a_time_with_its_zone(client: Client, moment: str) -> None:
+    response = await client.get(f"/usage?from={moment}")
+    assert (response.status, response.code, response.json["error"]["param"]) == (422, "request.field_invalid", "from")

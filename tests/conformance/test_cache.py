@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
 from aiservice.cache import Cache, CacheKey, Claim
 from aiservice.cache.lease import LAST_CALL_US, LOST_AFTER_US
@@ -13,11 +12,15 @@ from aiservice.cache.model import LEASE_S, WANTED_S
 from aiservice.cache.payload import OVERHEAD_BYTES, written
 from aiservice.core.clock import ManualClock
 from aiservice.core.settings import CacheSettings
-from aiservice.core.types import Completion, Tokens
+from aiservice.core.types import Chunk, Completion, Tokens
 from tests.conformance.caches import CACHES, Extreme
 
 SETTINGS = CacheSettings(ttl_s=1_000, bytes_max=1_048_576, entry_bytes_max=300_000)
-ANSWER = Completion("smollm2:135m", "llamacpp", "Docker is … 😀\0\n", "stop", Tokens(34, 100))
+ANSWER = Completion("smollm2:135m", "llamacpp", (Chunk("Docker is … 😀\0\n", "stop", Tokens(34, 100)),))
+
+
+def saying(text: str) -> Completion:
+    return Completion(ANSWER.model, ANSWER.engine, (Chunk(text, "stop", Tokens(34, 100)),))
 
 
 @pytest.fixture
@@ -46,8 +49,8 @@ def key(name: str, tenant_id: str = "acme", model: str = "m") -> CacheKey:
 
 def answer_of(size: int) -> Completion:
     """An answer that counts exactly so many bytes."""
-    empty = len(written(replace(ANSWER, text=""))) + OVERHEAD_BYTES
-    return replace(ANSWER, text="x" * (size - empty))
+    empty = len(written(saying(""))) + OVERHEAD_BYTES
+    return saying("x" * (size - empty))
 
 
 async def has(cache: Cache, name: str) -> bool:
@@ -115,11 +118,11 @@ async def test_a_newer_answer_replaces_the_older(cache: Cache, clock: ManualCloc
     await cache.put(key("a"), ANSWER)
     await cache.get(key("a"))
     clock.advance_s(500)
-    await cache.put(key("a"), replace(ANSWER, text="new"))
+    await cache.put(key("a"), saying("new"))
     clock.advance_s(500)
     entry = await cache.get(key("a"))
     assert entry is not None
-    assert (entry.completion.text, entry.hit_count) == ("new", 1)
+    assert (entry.completion.choices[0].text, entry.hit_count) == ("new", 1)
     assert (await cache.stats()).entries == 1
 
 
@@ -375,22 +378,22 @@ async def test_an_entry_too_old_for_the_caller_is_made_again(cache: Cache, clock
     assert await cache.claim(key("a"), "one", max_age_s=9) == Claim(True)
     assert await cache.claim(key("a"), "two", max_age_s=9) == Claim(False)
     assert (await cache.claim(key("a"), "three")).entry is not None
-    await cache.put(key("a"), replace(ANSWER, text="new"), lease_id="one")
+    await cache.put(key("a"), saying("new"), lease_id="one")
     claim = await cache.claim(key("a"), "two", max_age_s=9)
     assert claim.entry is not None
-    assert claim.entry.completion.text == "new"
+    assert claim.entry.completion.choices[0].text == "new"
 
 
 async def test_an_answer_that_was_asked_for_anew_replaces_and_leaves_the_lease(cache: Cache) -> None:
     await cache.claim(key("a"), "one")
-    await cache.put(key("a"), replace(ANSWER, text="anew"))
+    await cache.put(key("a"), saying("anew"))
     claim = await cache.claim(key("a"), "two")
     assert claim.entry is not None
-    assert claim.entry.completion.text == "anew"
-    await cache.put(key("a"), replace(ANSWER, text="leader's"), lease_id="one")
+    assert claim.entry.completion.choices[0].text == "anew"
+    await cache.put(key("a"), saying("leader's"), lease_id="one")
     entry = await cache.get(key("a"))
     assert entry is not None
-    assert entry.completion.text == "leader's"
+    assert entry.completion.choices[0].text == "leader's"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
 from aiservice.cache import Cache, CacheKey
 from aiservice.cache.model import Entry
@@ -19,11 +18,17 @@ from aiservice.cache.payload import OVERHEAD_BYTES, written
 from aiservice.cache.sqlite import SqliteCache
 from aiservice.core.clock import ManualClock
 from aiservice.core.settings import CacheSettings
-from aiservice.core.types import Completion, Tokens
+from aiservice.core.types import Chunk, Completion, Tokens
 from tests.conformance.caches import CACHES, SHARED, Extreme
 
 IS_LONG = bool(os.environ.get("LONG"))
-ANSWER = Completion("m", "e", "", "stop", Tokens(1, 1))
+
+
+def saying(text: str) -> Completion:
+    return Completion("m", "e", (Chunk(text, "stop", Tokens(1, 1)),))
+
+
+ANSWER = saying("")
 EMPTY_BYTES = len(written(ANSWER))
 LIFETIME_US = 90_000_000
 KEYS = [CacheKey(f"{n:064x}", f"tenant {n % 2}", f"model {n // 2 % 2}") for n in range(1, 13)]
@@ -76,7 +81,7 @@ class Model:
     def put(self, key: CacheKey, completion: Completion, lease_id: str | None) -> None:
         if lease_id is not None and not self.release(key, lease_id):
             return
-        size = EMPTY_BYTES + len(completion.text) + OVERHEAD_BYTES
+        size = EMPTY_BYTES + len(completion.choices[0].text) + OVERHEAD_BYTES
         if size - OVERHEAD_BYTES > self.settings.entry_bytes_max:
             return
         self.entries.pop(key, None)
@@ -200,7 +205,7 @@ class Comparison:
         held = self.model.leases.get(key)
         if held is not None and self.chance.random() < 0.5:
             lease_id = held.lease_id
-        completion = replace(ANSWER, text=str(self.number).ljust(self.chance.choice(self.sizes)))
+        completion = saying(str(self.number).ljust(self.chance.choice(self.sizes)))
         await self.cache.put(key, completion, lease_id=lease_id)
         self.model.put(key, completion, lease_id)
 

@@ -13,7 +13,7 @@ import pytest
 from aiservice.cache import CachePolicy, ResponseCache
 from aiservice.core.clock import ManualClock
 from aiservice.core.settings import CacheSettings
-from aiservice.core.types import Completion, Generation, Message, Tokens
+from aiservice.core.types import Chunk, Completion, Generation, Message, Tokens
 from tests.conformance.caches import CACHES, SHARED
 
 OPERATIONS = 100_000 if os.environ.get("LONG") else 10_000
@@ -48,7 +48,7 @@ async def test_no_tenant_gets_an_answer_of_another(backend: str, is_encrypted: b
         elif action == "keep":
             entry = None
             text = f"{tenant_id}/{model}/".ljust(chance.choice([50, 5_000]))
-            answer = Completion(model, "engine", text, "stop", Tokens(1, 1))
+            answer = Completion(model, "engine", (Chunk(text, "stop", Tokens(1, 1)),))
             await room.keep(key, answer, chance.choice([None, lease_id]))
         else:
             entry = None
@@ -56,7 +56,7 @@ async def test_no_tenant_gets_an_answer_of_another(backend: str, is_encrypted: b
             entry_after = await room.look_up(key, POLICY)
             assert entry_after is None
         if entry is not None:
-            assert entry.completion.text.startswith(f"{tenant_id}/{model}/")
+            assert entry.completion.choices[0].text.startswith(f"{tenant_id}/{model}/")
             seen[tenant_id] += 1
     assert min(seen[tenant_id] for tenant_id in TENANTS) > OPERATIONS / 100
     for room in rooms:

@@ -68,14 +68,15 @@ def _wait_ready(process: subprocess.Popen[bytes], log: Path) -> str:
 
 
 def _wait_loaded(address: str, log: Path) -> None:
-    """Serving does not wait for the model; the blocks do."""
+    """Serving does not wait for the models; the blocks do, for one to talk with and one for vectors."""
     tick = threading.Event()
     for _ in range(round(START_S / 0.1)):
         with urllib.request.urlopen(f"{address}/ai/models", timeout=10) as response:
-            if any(model["loaded"] for model in json.load(response)["models"]):
-                return
+            loaded = [model for model in json.load(response)["models"] if model["loaded"]]
+        if {"chat", "embed"} <= {capability for model in loaded for capability in model["capabilities"]}:
+            return
         tick.wait(0.1)
-    pytest.fail(f"the model was not loaded in {START_S:.0f} s:\n{_tail(log)}")
+    pytest.fail(f"the models were not loaded in {START_S:.0f} s:\n{_tail(log)}")
 
 
 def _tail(log: Path) -> str:

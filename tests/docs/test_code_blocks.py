@@ -1,7 +1,7 @@
 """Every fenced block of the README and the docs is run, or is data that reads, or says why not.
 
 An HTML comment on the line before a block chooses, and this file is its only reader:
-  <!-- run: service -->      sh or python against a running service; every curl must answer 2xx
+  <!-- run: service -->      sh, python or js against a running service; every curl must answer 2xx
   <!-- run: service 401 -->  the same, where the block shows a refusal of this status
   <!-- output -->            a json block: the answer of the service block before it, compared by its fields
   <!-- not run: reason -->   left out, for the reason; at most `NOT_RUN_MAX` of them
@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.clients.nodes import run_node
 
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(
@@ -122,6 +124,8 @@ def ask(block: Block, service, folder: Path) -> str:
         result = run([sys.executable, "-"], text, folder, environ)
         assert result.returncode == 0, result.stderr
         return result.stdout
+    if block.language == "js":
+        return run_node(text, **environ)
     result = run(["bash", "-s"], CURL + text, folder, environ)
     statuses = STATUS.findall(result.stderr)
     expected = block.statuses or {"200", "201", "202"}

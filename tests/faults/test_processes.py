@@ -161,21 +161,60 @@ def test_the_real_engine_answers_on_its_socket_and_after_a_kill(tmp_path):
     with started(tmp_path, workers=1, EMBEDDED_MODEL="smollm2", EMBEDDED_CONTEXT="512", EMBEDDED_SLOTS="1") as served:
         served.wait_until_ready()
         path = served.data_dir / "run" / "llamacpp.sock"
+        embed_path = path.with_name("embed.sock")
         engine = _healthy(served, path)
+        assert _healthy(served, embed_path) == engine
         assert path.parent.stat().st_mode & 0o077 == 0
         kill(engine)
 
         eventually(lambda: not lives(engine))
-        assert _healthy(served, path) != engine
+        again = _healthy(served, path)
+        assert again != engine
+        assert _healthy(served, embed_path) == again
         assert served.stop() == 0
         assert not path.exists()
+        assert not embed_path.exists()
+
+
+@pytest.mark.real
+def test_an_embedding_model_that_cannot_be_served_is_said_and_chat_goes_on(tmp_path):
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF and no more")
+    environ = {"EMBEDDED_MODEL": "smollm2", "EMBEDDED_CONTEXT": "512"}
+    with started(tmp_path, workers=1, EMBEDDED_EMBEDDING_MODEL=str(tmp_path / "broken.gguf"), **environ) as served:
+        served.wait_until_ready()
+        _healthy(served, served.data_dir / "run" / "llamacpp.sock")
+        log = served.data_dir / "log" / "llamacpp.log"
+        eventually(lambda: "no embeddings" in log.read_text())
+        assert "broken.gguf cannot be served" in log.read_text()
+        assert _asked(served.data_dir / "run" / "llamacpp.sock")
+        assert served.stop() == 0
+
+
+@pytest.mark.real
+def test_a_killed_engine_takes_the_model_s_writer_along(tmp_path):
+    with started(tmp_path, workers=1, EMBEDDED_MODEL="smollm2", EMBEDDED_CONTEXT="512") as served:
+        served.wait_until_ready()
+        (served.data_dir / "models").mkdir()
+        # A pipe that nobody reads holds the writer up in the middle.
+        part = served.data_dir / "models" / "all-minilm-l6-v2.gguf.part"
+        os.mkfifo(part)
+        engine = _healthy(served, served.data_dir / "run" / "llamacpp.sock")
+        eventually(lambda: len(_children(engine)) == 1)
+        (writer,) = _children(engine)
+        part.unlink()
+        kill(engine)
+
+        eventually(lambda: not lives(writer), within_s=5)
+        eventually((served.data_dir / "models" / "all-minilm-l6-v2.gguf").exists, within_s=30)
+        assert served.stop() == 0
 
 
 @pytest.mark.real
 def test_a_deep_data_folder_gets_a_short_socket(tmp_path):
     deep = tmp_path / ("d" * 90)
     deep.mkdir()
-    with started(tmp_path, workers=1, EMBEDDED_MODEL="smollm2", EMBEDDED_CONTEXT="512", DATA_DIR=str(deep)) as served:
+    environ = {"EMBEDDED_MODEL": "smollm2", "EMBEDDED_EMBEDDING_MODEL": "off", "EMBEDDED_CONTEXT": "512"}
+    with started(tmp_path, workers=1, DATA_DIR=str(deep), **environ) as served:
         served.data_dir = deep
         served.wait_until_ready()
         pointer = deep / "run" / "llamacpp.path"
@@ -193,6 +232,10 @@ def _healthy(served, path) -> int:
     found = [pid for pid in served.children() if b"embedded" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     assert len(found) == 1
     return found[0]
+
+
+def _children(pid) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _asked(path) -> bytes:

@@ -1,4 +1,4 @@
-"""A server for tests that speaks Ollama's API as its docs/api.md has it: tags, ps, show, pull, chat."""
+"""A server for tests that speaks Ollama's API as its docs/api.md has it: tags, ps, show, pull, chat, embed."""
 
 import asyncio
 import hashlib
@@ -6,13 +6,29 @@ import json
 from typing import Any
 
 from tests.servers.http_server import Exchange, HttpServer
-from tests.servers.scripts import MODELS, REFUSALS, Cut, Error, Pause, steps
+from tests.servers.scripts import (
+    DIMENSIONS,
+    EMBEDDER,
+    INPUT_WORDS_MAX,
+    MODELS,
+    REFUSALS,
+    Asked,
+    Call,
+    Cut,
+    Error,
+    Pause,
+    logprobs_of,
+    media_type_of,
+    steps,
+    vector_of,
+)
 
 CONTEXT_LENGTH = 131_072
 LOADED_CONTEXT_LENGTH = 4_096
 CREATED_AT = "2025-10-26T17:15:24.097767Z"
 SIZE = 1_321_098_329
 NDJSON = "application/x-ndjson"
+CAPABILITIES = {"embed": ["embedding"], "see": ["completion", "vision"]}
 
 
 class OllamaServer:
@@ -46,6 +62,7 @@ class OllamaServer:
             ("POST", "/api/show"): self._show,
             ("POST", "/api/pull"): self._pull,
             ("POST", "/api/chat"): self._chat,
+            ("POST", "/api/embed"): self._embed,
         }
         handler = handlers.get((exchange.request.method, exchange.request.path))
         if handler is None:
@@ -66,7 +83,8 @@ class OllamaServer:
         if name not in self.models:
             return await exchange.answer(404, {"error": f"model '{name}' not found"})
         info = {"general.architecture": "llama", "llama.context_length": CONTEXT_LENGTH, "llama.block_count": 16}
-        show = {"details": _tag(name)["details"], "model_info": info, "capabilities": ["completion", "tools"]}
+        capabilities = CAPABILITIES.get(name, ["completion", "tools"])
+        show = {"details": _tag(name)["details"], "model_info": info, "capabilities": capabilities}
         return await exchange.answer(200, show)
 
     async def _pull(self, exchange: Exchange) -> None:
@@ -90,6 +108,17 @@ class OllamaServer:
         self.models.append(name)
         return await exchange.end()
 
+    async def _embed(self, exchange: Exchange) -> None:
+        asked = exchange.request.json()
+        words = [len(text.split()) for text in asked["input"]]
+        if asked["model"] != EMBEDDER:
+            return await exchange.answer(400, {"error": f'"{asked["model"]}" does not support embeddings'})
+        if max(words) > INPUT_WORDS_MAX and asked.get("truncate", True) is False:
+            return await exchange.answer(400, {"error": "the input length exceeds the context length"})
+        vectors = [vector_of(text, asked.get("dimensions", DIMENSIONS)) for text in asked["input"]]
+        answer = {"model": EMBEDDER, "embeddings": vectors, "total_duration": 14_143_917, "load_duration": 1_019_500}
+        return await exchange.answer(200, {**answer, "prompt_eval_count": sum(words)})
+
     async def _chat(self, exchange: Exchange) -> None:
         asked = exchange.request.json()
         model = asked["model"]
@@ -107,7 +136,7 @@ class OllamaServer:
 
     async def _plain(self, exchange: Exchange, asked: dict[str, Any]) -> None:
         script, final = _answer(asked)
-        text = ""
+        words, calls = [], []
         for step in script:
             if isinstance(step, Pause):
                 await asyncio.sleep(step.seconds)
@@ -115,16 +144,20 @@ class OllamaServer:
                 return exchange.cut()
             elif isinstance(step, Error):
                 return await exchange.answer(500, {"error": "told to fail"})
+            elif isinstance(step, Call):
+                calls.append(_call(step))
             else:
-                text += step
-        message = {"role": "assistant", "content": text, **({"thinking": "Hm."} if self.thinks else {})}
-        return await exchange.answer(200, {**final, "message": message})
+                words.append(step)
+        message = {"role": "assistant", "content": "".join(words), **({"thinking": "Hm."} if self.thinks else {})}
+        if calls:
+            message["tool_calls"] = calls
+        return await exchange.answer(200, {**final, "message": message, **_logprobs(asked, words)})
 
     async def _streamed(self, exchange: Exchange, asked: dict[str, Any]) -> None:
         script, final = _answer(asked)
         await exchange.begin(NDJSON)
         if self.thinks:
-            await exchange.send(_piece(asked["model"], "", thinking="Hm."))
+            await exchange.send(_piece(asked, "", thinking="Hm."))
         for step in script:
             if isinstance(step, Pause):
                 await asyncio.sleep(step.seconds)
@@ -133,18 +166,16 @@ class OllamaServer:
             elif isinstance(step, Error):
                 await exchange.send(_line({"error": "an error was encountered while running the model"}))
                 return await exchange.end()
+            elif isinstance(step, Call):
+                await exchange.send(_piece(asked, "", tool_calls=[_call(step)]))
             else:
-                await exchange.send(_piece(asked["model"], step))
+                await exchange.send(_piece(asked, step))
         await exchange.send(_line({**final, "message": {"role": "assistant", "content": ""}}))
         return await exchange.end()
 
 
 def _answer(asked: dict[str, Any]):
-    options = asked.get("options", {})
-    prompt = asked["messages"][-1]["content"]
-    script, finish, count = steps(
-        asked["model"], prompt, stop=options.get("stop", []), max_tokens=options.get("num_predict", -1)
-    )
+    script, finish, count = steps(_asked(asked))
     counts = {
         "total_duration": 4_883_583_458,
         "load_duration": 1_334_875,
@@ -153,12 +184,41 @@ def _answer(asked: dict[str, Any]):
         "eval_count": count,
         "eval_duration": 4_535_599_000,
     }
-    return script, {"model": asked["model"], "created_at": CREATED_AT, "done": True, "done_reason": finish, **counts}
+    # Ollama has no reason of its own for an answer that ends with calls.
+    reason = "stop" if finish == "tool_calls" else finish
+    return script, {"model": asked["model"], "created_at": CREATED_AT, "done": True, "done_reason": reason, **counts}
 
 
-def _piece(model: str, text: str, **more: str) -> bytes:
+def _asked(body: dict[str, Any]) -> Asked:
+    options, messages = body.get("options", {}), body["messages"]
+    results = [message["content"] for message in messages if message["role"] == "tool"]
+    for message in messages:
+        assert all(isinstance(call["function"]["arguments"], dict) for call in message.get("tool_calls", ()))
+        assert message["role"] != "tool" or message["tool_name"]
+    return Asked(
+        model=body["model"],
+        prompt=messages[-1]["content"],
+        stop=options.get("stop", ()),
+        max_tokens=options.get("num_predict", -1),
+        results=results if messages[-1]["role"] == "tool" else (),
+        tools=body.get("tools", ()),
+        schema=body["format"] if isinstance(body.get("format"), dict) else None,
+        media_types=[media_type_of(data) for message in messages for data in message.get("images", ())],
+    )
+
+
+def _call(call: Call) -> dict[str, Any]:
+    return {"function": {"name": call.name, "arguments": dict(call.arguments)}}
+
+
+def _logprobs(asked: dict[str, Any], words: list[str]) -> dict[str, Any]:
+    return {"logprobs": logprobs_of(words, asked.get("top_logprobs", 0))} if asked.get("logprobs") and words else {}
+
+
+def _piece(asked: dict[str, Any], text: str, **more: object) -> bytes:
     message = {"role": "assistant", "content": text, **more}
-    return _line({"model": model, "created_at": CREATED_AT, "message": message, "done": False})
+    logprobs = _logprobs(asked, [text] if text else [])
+    return _line({"model": asked["model"], "created_at": CREATED_AT, "message": message, "done": False, **logprobs})
 
 
 def _line(content: object) -> bytes:

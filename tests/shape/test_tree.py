@@ -1,6 +1,7 @@
 """The tree as a whole: no secret in it, no silent test, no foreign address in a lock, few words."""
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,10 +62,19 @@ def test_locks_hold_names_versions_and_hashes_only():
         assert not re.search(r"https?://|file://|--index|--extra-index|--find-links", text), lock.name
 
 
-def test_the_dev_lock_contains_the_run_lock():
-    run, dev = (_pins(ROOT / "requirements" / name) for name in ("run.txt", "dev.txt"))
+def test_npm_locks_hold_names_versions_and_hashes_only():
+    locks = [path for path in _texts() if path.name == "package-lock.json"]
 
-    assert run <= dev
+    assert locks
+    for lock in locks:
+        packages = {name: facts for name, facts in json.loads(_read(lock))["packages"].items() if name}
+        assert all("integrity" in facts and "resolved" not in facts for facts in packages.values()), lock
+
+
+def test_each_lock_contains_the_smaller_ones():
+    run, dev, clients = (_pins(ROOT / "requirements" / name) for name in ("run.txt", "dev.txt", "clients.txt"))
+
+    assert run <= dev <= clients
 
 
 def test_few_words():

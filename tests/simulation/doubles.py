@@ -263,7 +263,9 @@ class JournaledCache:
         try:
             await self._cache.put(key, completion, lease_id=lease_id)
         finally:
-            self._note(CacheCall(self._world.wall_us(), "put", key.tenant_id, key.model, key, completion.text))
+            self._note(
+                CacheCall(self._world.wall_us(), "put", key.tenant_id, key.model, key, completion.choices[0].text)
+            )
 
     async def claim(self, key: CacheKey, lease_id: str, *, max_age_s: float | None = None) -> Claim:
         claim = await self._cache.claim(key, lease_id, max_age_s=max_age_s)
@@ -295,7 +297,7 @@ class JournaledCache:
 
     def _found(self, key: CacheKey, entry: Entry | None, max_age_s: float | None) -> Entry | None:
         if entry is not None:
-            text, created_us = entry.completion.text, entry.created_at_us
+            text, created_us = entry.completion.choices[0].text, entry.created_at_us
             at_us = self._world.wall_us()
             self._note(CacheCall(at_us, "found", key.tenant_id, key.model, key, text, created_us, max_age_s))
         return entry

@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from aiservice.api.asgi import App, Message, Receive, Scope, Send, send_bytes
 from aiservice.api.auth import Auth
 from aiservice.api.guard import guarded
+from aiservice.api.hot import STREAM_FAILED
 from aiservice.api.idempotency import KEPT_BYTES_MAX, IdempotentDoors
 from aiservice.api.rooms import Rooms
 from aiservice.core.clock import ManualClock
@@ -41,21 +42,23 @@ def rooms() -> Rooms:
 class Door:
     """Answers by a script and counts its calls."""
 
-    def __init__(self, play: Callable[[Receive, Send], Awaitable[None]]) -> None:
+    body_bytes_max = 1_048_576
+
+    def __init__(self, play: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
         self.calls = 0
         self._play = play
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.calls += 1
-        await self._play(receive, send)
+        await self._play(scope, receive, send)
 
 
 def client_of(rooms: Rooms, door: App) -> Client:
-    return Client(IdempotentDoors(rooms, door, hot={("POST", PATH)}, guarded=[APIRouter()]))
+    return Client(IdempotentDoors(rooms, door, hot={("POST", PATH): door}, guarded=[APIRouter()]))
 
 
 def answering(status: int, *parts: bytes, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Door:
-    async def play(_receive: Receive, send: Send) -> None:
+    async def play(_scope: Scope, _receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": status, "headers": list(headers)})
         for number, part in enumerate(parts, 1):
             await send({"type": "http.response.body", "body": part, "more_body": number < len(parts)})
@@ -81,21 +84,19 @@ async def test_answers_that_may_be_better_next_time_are_not_kept(rooms: Rooms, s
     assert door.calls == 2
 
 
-@pytest.mark.parametrize(
-    ("parts", "calls"),
-    [
-        ((b"data: 1\n\n", b"data: [DONE]\n\n"), 1),
-        ((b"data: 1\n\ndata: [DONE]\n\n", b""), 1),
-        ((b"data: 1\n\n", b'data: {"error": {}}\n\n'), 2),
-        ((b"data: 1\n\n", b"data: [DONE]\n"), 2),
-        ((b"", b""), 2),
-    ],
-)
-async def test_a_stream_is_kept_only_with_its_end(rooms: Rooms, parts: tuple[bytes, ...], calls: int):
-    door = answering(200, *parts, headers=(STREAM,))
+@pytest.mark.parametrize(("has_failed", "calls"), [(False, 1), (True, 2)])
+async def test_a_stream_that_ended_with_an_error_is_not_kept(rooms: Rooms, has_failed: bool, calls: int):
+    async def play(scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [STREAM]})
+        await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
+        if has_failed:
+            scope[STREAM_FAILED] = True
+        await send({"type": "http.response.body", "body": b"data: 2\n\n"})
+
+    door = Door(play)
     answers = [await client_of(rooms, door).post(PATH, headers=ONCE) for _ in range(2)]
 
-    assert {answer.body for answer in answers} == {b"".join(parts)}
+    assert {answer.body for answer in answers} == {b"data: 1\n\ndata: 2\n\n"}
     assert door.calls == calls
 
 
@@ -113,7 +114,7 @@ async def test_what_is_larger_than_4_mib_is_given_and_not_kept(rooms: Rooms, mor
 async def test_the_door_hears_the_body_once_and_never_that_the_client_left(rooms: Rooms):
     heard: list[Message] = []
 
-    async def play(receive: Receive, send: Send) -> None:
+    async def play(_scope: Scope, receive: Receive, send: Send) -> None:
         heard.append(await receive())
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(receive(), 0.1)
@@ -129,7 +130,7 @@ async def test_the_door_hears_the_body_once_and_never_that_the_client_left(rooms
 
 @pytest.mark.parametrize("error", [EngineBusy(retry_after_s=2), InvalidRequest(), RuntimeError("a fault of ours")])
 async def test_a_door_that_fails_frees_the_key(rooms: Rooms, error: Exception):
-    async def play(_receive: Receive, _send: Send) -> None:
+    async def play(_scope: Scope, _receive: Receive, _send: Send) -> None:
         raise error
 
     door = Door(play)
@@ -142,7 +143,7 @@ async def test_a_door_that_fails_frees_the_key(rooms: Rooms, error: Exception):
 
 @pytest.mark.parametrize("has_begun", [False, True])
 async def test_a_door_that_does_not_end_its_answer_frees_the_key(rooms: Rooms, has_begun: bool):
-    async def play(_receive: Receive, send: Send) -> None:
+    async def play(_scope: Scope, _receive: Receive, send: Send) -> None:
         if has_begun:
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"half", "more_body": True})
@@ -191,7 +192,7 @@ async def test_a_client_that_leaves_before_its_body_is_whole_runs_nothing(rooms:
 
 async def test_two_keys_are_none(rooms: Rooms):
     door = answering(200, b"done")
-    ring = IdempotentDoors(rooms, door, hot=frozenset(), guarded=[guarded_router(rooms)])
+    ring = IdempotentDoors(rooms, door, hot={}, guarded=[guarded_router(rooms)])
 
     with pytest.raises(InvalidRequest):
         await pieces(Client(ring), [b""], keys=(b"a", b"b"))
@@ -200,7 +201,7 @@ async def test_two_keys_are_none(rooms: Rooms):
 
 async def test_a_route_that_asks_nobody_is_passed_by(rooms: Rooms):
     door = answering(200, b"done")
-    client = Client(IdempotentDoors(rooms, door, hot=frozenset(), guarded=[guarded_router(rooms)]))
+    client = Client(IdempotentDoors(rooms, door, hot={}, guarded=[guarded_router(rooms)]))
     for path in ("/open", "/open", "/items/7"):
         await client.post(path, headers=ONCE)
     replayed = await client.post("/items/7", headers=ONCE)

@@ -13,6 +13,11 @@ from engine import BODY_BYTES, plain_body, word_event
 from load import Order, WordCounter, percentile
 
 BENCH = Path(measure.__file__).parent
+# As our own door and OpenAI's have it, with a comment between.
+STREAM = (
+    b'data: {"delta": " zq0"}\n\n: ping\n\ndata: {"delta": " zq1 zq2"}\n\n'
+    b'data: {"choices": [{"index": 0, "delta": {"content": " zq3"}}]}\n\ndata: [DONE]\n\n'
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +60,7 @@ def test_streams_are_counted_word_by_word(engine_port: int, model: str) -> None:
     body = {"model": model, "stream": True, "max_tokens": 20, "stream_options": {"include_usage": True}}
     tally = run(engine_port, body, mark="zq", words_per_stream=20)
     assert tally["errors"] == {}
-    assert tally["words"] == 20 * tally["requests"] > 0
+    assert tally["words"] == tally["events"] == 20 * tally["requests"] > 0
     assert 0 < tally["first_word_p50_ms"] <= tally["p50_ms"]
 
 
@@ -99,11 +104,35 @@ def test_the_plain_body_has_its_size_and_every_word_differs() -> None:
 
 @pytest.mark.parametrize("step", [1, 2, 7, 1000])
 def test_words_are_counted_however_the_bytes_are_cut(step: int) -> None:
-    stream = b'data: {"delta": " zq0"}\n\ndata: {"delta": " zq1 zq2"}\n\ndata: [DONE]\n\n'
-    counter = WordCounter(b"zq")
-    for start in range(0, len(stream), step):
-        counter.feed(stream[start : start + step])
-    assert (counter.words, counter.has_ended) == (3, True)
+    counter = WordCounter("zq")
+    for start in range(0, len(STREAM), step):
+        counter.feed(STREAM[start : start + step])
+    assert (counter.words, counter.events) == (4, 3)
+    assert counter.has_ended
+    assert not counter.is_broken
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        pytest.param(b'data: {"delta": " zq0"\n\n', id="no JSON"),
+        pytest.param(b'data: {"choices": [{"delta": {"content": 3}}]}\n\n', id="no text"),
+        pytest.param(b'{"delta": " zq0"}\n\n', id="no event"),
+        pytest.param(b'data: [DONE]\n\ndata: {"delta": " zq0"}\n\n', id="after the end"),
+    ],
+)
+def test_an_event_that_no_client_could_read_breaks_the_stream(stream: bytes) -> None:
+    counter = WordCounter("zq")
+    counter.feed(stream)
+    assert counter.is_broken
+    assert counter.words == 0
+
+
+def test_what_is_not_text_is_not_a_word() -> None:
+    counter = WordCounter("zq")
+    counter.feed(b'data: {"id": "zq", "choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n')
+    counter.feed(b'data: {"choices": [], "usage": {"total_tokens": 9}}\n\ndata: [DONE]\n\n')
+    assert (counter.words, counter.events, counter.is_broken, counter.has_ended) == (0, 0, False, True)
 
 
 def test_percentiles() -> None:

@@ -6,8 +6,8 @@ import pytest
 import report
 import result
 import run
-from cases import CASES
-from targets import TARGETS
+from cases import CASES, Case
+from targets import TARGETS, Place
 
 ROOT = Path(report.__file__).resolve().parents[1]
 
@@ -59,6 +59,14 @@ def test_ratios_are_of_medians() -> None:
     assert "| Aiservice | 200 (100 to 9,000) | 5,000 | 500 | 1.00 | 2.00 | 0 | 1.00 |" in text
 
 
+def test_tokens_that_come_together_are_told() -> None:
+    ours = sample("aiservice", 0.2, case="paced", words=1_000, events=1_000)
+    theirs = sample("litellm", 0.2, case="paced", words=1_000, events=250)
+    text = report.tables(outcome(ours, theirs))
+    assert "| Aiservice | 200 | 5,000 | 500 | 1.00 | " in text
+    assert "| Litellm | 200 | 5,000 | 500 | 4.00 | " in text
+
+
 def test_errors_are_named_and_a_failed_case_has_no_cost() -> None:
     failed = sample("litellm", 0.5, requests=0, errors={"status 500": 1_000})
     text = report.tables(outcome(sample("aiservice", 0.2), failed))
@@ -91,6 +99,18 @@ def test_the_page_is_that_of_the_newest_result() -> None:
 def test_each_target_runs_a_case_or_says_why_not(target: object) -> None:
     row = next(row for row in TARGETS if row is target)
     assert {*row.variants, *row.absent_cases} == {case.name for case in CASES}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_service_is_asked_in_the_words_of_its_peers(case: Case) -> None:
+    place = Place(root=ROOT, folder=ROOT, port=1, engine_port=2)
+    asks = {row.name: row.ask(case, place, "key") for row in TARGETS if case.name in row.variants}
+    others = [ask for name, ask in asks.items() if name in {"litellm", "portkey"}]
+    assert all((ask.path, ask.body) == (asks["aiservice"].path, asks["aiservice"].body) for ask in others)
+    assert asks["native"].path == "/ai/generate"
+    assert asks["native"].body["max_tokens"] == asks["aiservice"].body["max_tokens"]
+    for name in ("aiservice", "native"):
+        assert ("cache-control" in asks[name].headers) is not case.is_cached
 
 
 def test_a_partial_run_is_not_kept() -> None:

@@ -3,9 +3,8 @@
 import logging
 
 import pytest
-from msgspec.structs import replace
 
-from tests.unit.cache.workers import ANSWER, KEY, Workers, key
+from tests.unit.cache.workers import ANSWER, KEY, Workers, key, saying
 
 TEXT = "the launch code is sixteen tulips"
 
@@ -20,11 +19,11 @@ def on_disk(workers: Workers) -> bytes:
 async def test_the_plain_text_is_nowhere_on_the_disk(workers: Workers, is_encrypted: bool) -> None:
     cache = workers.start(is_encrypted=is_encrypted)
     for number in range(50):
-        await cache.put(key(number), replace(ANSWER, text=f"{TEXT}: {number}"))
+        await cache.put(key(number), saying(f"{TEXT}: {number}"))
     for number in range(50):
         entry = await cache.get(key(number))
         assert entry is not None
-        assert entry.completion.text == f"{TEXT}: {number}"
+        assert entry.completion.choices[0].text == f"{TEXT}: {number}"
     assert (TEXT.encode() not in on_disk(workers)) == is_encrypted, "the search itself finds what is there"
     workers.sql("pragma wal_checkpoint(truncate)")
     assert (TEXT.encode() not in workers.path.read_bytes()) == is_encrypted
@@ -56,7 +55,7 @@ async def test_an_entry_of_the_other_mode_is_a_miss(
 )
 async def test_a_changed_entry_is_a_miss_and_leaves(workers: Workers, change: str) -> None:
     cache = workers.start(is_encrypted=True)
-    await cache.put(key(1, "other"), replace(ANSWER, text="another tenant's"))
+    await cache.put(key(1, "other"), saying("another tenant's"))
     await cache.put(KEY, ANSWER)
     workers.sql(f"{change} where tenant_id = 'acme'")
     assert await cache.get(KEY) is None

@@ -6,16 +6,16 @@ import timeit
 from collections.abc import Callable
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import fields, replace
 
-from aiservice.cache import CacheKey, Operation, request_key
+from aiservice.cache import CacheKey, request_key
 from aiservice.cache.key import VERSIONS, _role, _start, packed
-from aiservice.core.types import Generation, Message
+from aiservice.core.types import Embedding, Generation, Image, Message, Tool, ToolCall, ToolChoice
 
 GENERATION = Generation(
     model="asked-for",
@@ -30,8 +30,23 @@ GENERATION = Generation(
 OUTSIDE = {"tenant_id": "acme", "model": "smollm2:135m", "model_digest": "sha256:abc"}
 
 
-def digest(generation: Generation = GENERATION, **outside: Any) -> str:
-    return request_key(generation, **{**OUTSIDE, **outside}).digest
+PLAIN = Generation("any", (Message("user", "What is Docker?"),), 0.7, 500)
+CALL = ToolCall("call_1", "weather", '{"city":"Oslo"}')
+RICH = Message("assistant", "Wait.", (Image("data:image/png;base64,AA=="),), (CALL,), "call_0", "clock")
+# What few requests ask for, with another value than nobody's.
+EXTRAS: dict[str, Any] = {
+    "tools": (Tool("weather", "Tells it.", {"type": "object"}),),
+    "tool_choice": ToolChoice("auto"),
+    "n": 2,
+    "logprobs": 0,
+    "top_k": 40,
+    "frequency_penalty": 0.0,
+    "presence_penalty": 0.0,
+}
+
+
+def digest(asked: Generation | Embedding = GENERATION, **outside: Any) -> str:
+    return request_key(asked, **{**OUTSIDE, **outside}).digest
 
 
 def unpacked(data: bytes) -> Any:
@@ -111,9 +126,11 @@ def test_the_key_is_the_digest_of_all_fields_in_order() -> None:
         42,
         ["END"],
         {"type": "json_object"},
-        ["system", "Be brief.", "user", "What is Docker?"],
+        None,
     ]
-    expected = sha256(packed(every)).hexdigest()
+    messages = b"l2:" + b"".join(map(packed, ("system", "Be brief.", "user", "What is Docker?")))
+    start = packed(every).replace(b"l12:", b"l13:", 1)
+    expected = sha256(start + messages).hexdigest()
     assert request_key(GENERATION, **OUTSIDE) == CacheKey(expected, "acme", "smollm2:135m")
 
 
@@ -146,16 +163,56 @@ def test_every_change_of_a_parameter_is_another_key() -> None:
     assert len(set(digests)) == len(CHANGES) + 1
 
 
+def test_every_extra_and_every_change_of_it_is_another_key() -> None:
+    asked = [PLAIN, *(replace(PLAIN, **{name: value}) for name, value in EXTRAS.items())]
+    asked += [
+        replace(PLAIN, frequency_penalty=0.5),
+        replace(PLAIN, presence_penalty=0.5),
+        replace(PLAIN, logprobs=1),
+        replace(PLAIN, tool_choice=ToolChoice("required")),
+        replace(PLAIN, tool_choice=ToolChoice("required", "weather")),
+        replace(PLAIN, tool_choice=ToolChoice("auto", None, False)),
+        *(
+            replace(PLAIN, tools=(tool,))
+            for tool in (
+                Tool("weather"),
+                Tool("weather", strict=True),
+                Tool("weather", "Tells it."),
+                Tool("weather", "Tells it.", {"type": "object", "properties": {}}),
+            )
+        ),
+    ]
+    assert len({digest(one) for one in asked}) == len(asked)
+
+
+def test_every_change_of_a_message_is_another_key() -> None:
+    messages = [
+        RICH,
+        replace(RICH, role="user"),
+        replace(RICH, content="Wait"),
+        replace(RICH, images=()),
+        replace(RICH, tool_calls=()),
+        replace(RICH, tool_calls=(CALL, CALL)),
+        replace(RICH, tool_calls=(replace(CALL, id="call_2"),)),
+        replace(RICH, tool_calls=(replace(CALL, name="clock"),)),
+        replace(RICH, tool_calls=(replace(CALL, arguments="{}"),)),
+        replace(RICH, tool_call_id=None),
+        replace(RICH, tool_name=None),
+        Message("tool", "Wait."),
+        Message("assistant", "Wait."),
+    ]
+    assert len({digest(replace(PLAIN, messages=(message,))) for message in messages}) == len(messages)
+
+
 def test_every_change_outside_the_request_is_another_key() -> None:
     digests = [
         digest(),
         digest(tenant_id="other"),
         digest(model="other"),
         digest(model_digest="other"),
-        digest(operation="embed"),
         digest(tenant_id="acmes", model="mollm2:135m"),
     ]
-    assert len(set(digests)) == 6
+    assert len(set(digests)) == 5
 
 
 @pytest.mark.parametrize(
@@ -196,9 +253,11 @@ def test_how_the_model_was_asked_for_and_whether_it_streams_stay_out() -> None:
 
 def test_no_field_of_a_request_was_forgotten() -> None:
     """A new field of `Generation` goes into the key, or here with a reason why it cannot change an answer."""
-    within = {"messages", "temperature", "top_p", "max_tokens", "seed", "stop", "response_format"}
+    within = {"messages", "temperature", "top_p", "max_tokens", "seed", "stop", "response_format", *EXTRAS}
     without = {"model", "stream"}
     assert {field.name for field in fields(Generation)} == within | without
+    assert {field.name for field in fields(Embedding)} == {"model", "inputs", "dimensions"}
+    assert {field.name for field in fields(Message)} == {field.name for field in fields(RICH)}
 
 
 @pytest.mark.parametrize("value", [b"bytes", {1, 2}, object(), {"a": b""}, [1j]])
@@ -208,10 +267,9 @@ def test_what_json_does_not_have_has_no_key(value: Any) -> None:
 
 
 GOLDEN = [
-    ("d5caef737e4189bdd5835b8c946045ef8fa95c057a64e013fb427c5685de86e4", {}, {}),
-    ("d78dfa5ce57125e56512b0c8e0aa7d9cb69a0adb56acdfc5f104462b32796ec0", {}, {"operation": "embed"}),
+    ("b937d52242e98f47ba45cef43d120db1b4457f571dd392da840fdf17fd0ff3c1", {}, {}),
     (
-        "743d3316e518efc88e911614756757bb198563a42e1738ea711a2dbf468213da",
+        "10c7e34b4da6e6281299ffe6a382263a1a9051e27fc9899ccc80e75745a0e752",
         {
             "messages": (Message("system", "Be brief."), Message("user", "What is Docker? é 😀")),
             "top_p": 0.9,
@@ -229,8 +287,7 @@ def test_the_digests_of_some_requests_stay_as_they_are(
     expected: str, within: dict[str, Any], outside: dict[str, Any]
 ) -> None:
     """Another digest for the same request makes every kept answer a miss, and needs another layout's number."""
-    plain = Generation("any", (Message("user", "What is Docker?"),), 0.7, 500)
-    assert digest(replace(plain, **within), **outside) == expected
+    assert digest(replace(PLAIN, **within), **outside) == expected
 
 
 def test_what_is_remembered_of_a_request_does_not_mix() -> None:
@@ -275,8 +332,20 @@ def test_a_deep_and_long_value_is_packed_in_a_moment() -> None:
     assert min(timeit.repeat(lambda: packed(value), number=1, repeat=5)) < 0.03
 
 
-def test_the_operations_are_named_as_in_the_key() -> None:
-    assert get_args(Operation) == ("chat", "embed")
+EMBEDDING = Embedding("asked-for", ("one", "two"))
+
+
+def test_an_embedding_has_a_key_of_its_own() -> None:
+    every = [VERSIONS, "acme", "embed", "smollm2:135m", "sha256:abc", None, ["one", "two"]]
+    asked = [
+        EMBEDDING,
+        Embedding("asked-for", ("two", "one")),
+        Embedding("asked-for", ("one two",)),
+        Embedding("asked-for", ("one", "two"), 2),
+    ]
+    assert digest(EMBEDDING) == sha256(packed(every)).hexdigest()
+    assert len({digest(one) for one in asked}) == len(asked)
+    assert digest(replace(EMBEDDING, model="other")) == digest(EMBEDDING)
 
 
 def test_what_is_remembered_is_bounded() -> None:

@@ -14,7 +14,7 @@ import pytest
 from msgspec import structs
 
 from aiservice.cache import request_key
-from aiservice.core.types import Generation, Message
+from aiservice.core.types import Generation, Image, Message, Tool, ToolCall, ToolChoice
 
 PAIRS = 1_000_000 if os.environ.get("LONG") else 20_000
 ROLES = ["system", "user", "assistant", "tool"]
@@ -31,7 +31,6 @@ class Request:
     tenant_id: str
     model: str
     model_digest: str
-    operation: Any = "chat"
 
     def digest(self) -> str:
         key = request_key(
@@ -39,17 +38,19 @@ class Request:
             tenant_id=self.tenant_id,
             model=self.model,
             model_digest=self.model_digest,
-            operation=self.operation,
         )
         return key.digest
 
     def identity(self) -> Any:
         """The request as a value that is equal to that of the same request alone."""
         one = self.generation
-        messages = tuple((message.role, message.content) for message in one.messages)
+        messages = tuple(map(repr, one.messages))
+        extras = (one.n, one.logprobs, one.top_k, one.frequency_penalty, one.presence_penalty)
+        tools = tuple((tool.name, tool.description, identity(tool.parameters), tool.strict) for tool in one.tools)
+        rest = (repr(one.tool_choice), tuple(map(identity, extras)), tools)
         numbers = tuple(map(identity, (one.temperature, one.top_p, one.max_tokens, one.seed)))
-        outside = (self.tenant_id, self.model, self.model_digest, self.operation)
-        return outside, messages, numbers, identity(one.stop), identity(one.response_format)
+        outside = (self.tenant_id, self.model, self.model_digest)
+        return outside, messages, numbers, identity(one.stop), identity(one.response_format), rest
 
 
 def identity(value: Any) -> Any:
@@ -78,6 +79,7 @@ class Maker:
             self.moved_boundary_of_stop,
             self.other_format,
             self.other_order_of_format,
+            self.other_extra,
             self.what_does_not_count,
         ]
 
@@ -90,7 +92,25 @@ class Maker:
         return {self.pick(TEXTS): self.value(depth - 1) for _ in range(self.chance.randrange(3))}
 
     def message(self) -> Message:
-        return Message(self.pick(ROLES), self.pick(TEXTS))
+        if self.chance.random() < 0.8:
+            return Message(self.pick(ROLES), self.pick(TEXTS))
+        calls = [ToolCall(*(self.pick(TEXTS) for _ in range(3))) for _ in range(self.chance.randrange(3))]
+        images = [Image(self.pick(TEXTS)) for _ in range(self.chance.randrange(3))]
+        names = [self.pick([None, *TEXTS[1:]]) for _ in range(2)]
+        return Message(self.pick(ROLES), self.pick(TEXTS), tuple(images), tuple(calls), *names)
+
+    def extra(self) -> dict[str, Any]:
+        name = self.pick(["n", "logprobs", "top_k", "frequency_penalty", "presence_penalty", "tool_choice", "tools"])
+        if name == "tool_choice":
+            mode, tool = self.pick(["auto", "none", "required"]), self.pick([None, *TEXTS])
+            return {name: ToolChoice(mode, tool, self.pick([None, True, False]))}
+        if name == "tools":
+            return {name: tuple(self.tool() for _ in range(self.chance.randrange(3)))}
+        return {name: self.pick([1, 2, 3]) if name == "n" else self.pick([None, 0, 1, 2, 0.0, -0.0, 1.0])}
+
+    def tool(self) -> Tool:
+        parameters = self.pick([None, {}, {self.pick(TEXTS): self.value()}])
+        return Tool(self.pick(TEXTS), self.pick([None, *TEXTS]), parameters, self.pick([True, False]))
 
     def request(self) -> Request:
         generation = Generation(
@@ -103,7 +123,9 @@ class Maker:
             stop=tuple(self.pick(TEXTS) for _ in range(self.chance.randrange(3))),
             response_format=self.pick([None, {}, {"type": "json_object"}, {self.pick(TEXTS): self.value()}]),
         )
-        return Request(generation, self.pick(TEXTS), self.pick(TEXTS), self.pick(TEXTS), self.pick(["chat", "embed"]))
+        if self.chance.random() < 0.3:
+            generation = structs.replace(generation, **self.extra())
+        return Request(generation, self.pick(TEXTS), self.pick(TEXTS), self.pick(TEXTS))
 
     def pair(self) -> tuple[Request, Request]:
         request = self.request()
@@ -114,7 +136,10 @@ class Maker:
 
     def other_outside(self, request: Request) -> Request:
         name = self.pick(["tenant_id", "model", "model_digest"])
-        return replace(request, **{name: self.pick(TEXTS)}, operation=self.pick(["chat", "chat", "embed"]))
+        return replace(request, **{name: self.pick(TEXTS)})
+
+    def other_extra(self, request: Request) -> Request:
+        return self.changed(request, **self.extra())
 
     def other_number(self, request: Request) -> Request:
         name = self.pick(["temperature", "top_p", "max_tokens", "seed"])

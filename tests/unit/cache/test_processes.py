@@ -21,7 +21,7 @@ from aiservice.cache.sqlite import SqliteCache
 from aiservice.core.clock import SystemClock
 from aiservice.core.errors import StoreUnavailable
 from aiservice.core.settings import CacheSettings
-from tests.unit.cache.workers import ANSWER, KEY, SECRET
+from tests.unit.cache.workers import ANSWER, KEY, SECRET, saying
 
 # A child that is forked from the test needs no import: hundreds may start in a second.
 FORK = multiprocessing.get_context("fork")
@@ -65,7 +65,7 @@ def test_no_worker_gives_what_was_replaced_or_cleared_before_it_asked(tmp_path: 
         while not is_over.is_set():
             number += 1
             failures = cache.failures
-            await cache.put(KEY, replace(ANSWER, text=str(number)))
+            await cache.put(KEY, saying(str(number)))
             if cache.failures == failures:
                 written.value = number
             await asyncio.sleep(random.random() * 0.002)
@@ -80,7 +80,7 @@ def test_no_worker_gives_what_was_replaced_or_cleared_before_it_asked(tmp_path: 
             least, gone = max(written.value, read.value), cleared.value
             entry = await cache.get(KEY)
             if entry is not None:
-                number = int(entry.completion.text)
+                number = int(entry.completion.choices[0].text)
                 assert number >= least, "older than what someone had seen"
                 assert number > gone, "from before a clearing"
                 with read:
@@ -106,7 +106,7 @@ def test_a_worker_killed_at_any_moment_leaves_the_others_right(tmp_path: Path) -
         number = os.getpid() * 1_000_000
         while True:
             number += 1
-            await cache.put(KEY, replace(ANSWER, text=str(number)))
+            await cache.put(KEY, saying(str(number)))
             await cache.claim(KEY, str(number), max_age_s=0)
 
     async def watch() -> None:
@@ -124,7 +124,7 @@ def test_a_worker_killed_at_any_moment_leaves_the_others_right(tmp_path: Path) -
             for _ in range(3):
                 entry = await cache.get(KEY)
                 assert entry is not None
-                assert entry.completion.text == stored_text(path)
+                assert entry.completion.choices[0].text == stored_text(path)
             await asyncio.sleep(0.03)
             await cache.get(KEY)
             assert not cache._stamps.is_torn

@@ -7,20 +7,19 @@ import asyncio
 import sqlite3
 
 import pytest
-from msgspec.structs import replace
 
 from aiservice.cache import CacheKey, Claim, Entry
 from aiservice.cache.payload import written
 from aiservice.cache.sqlite import SqliteCache
 from aiservice.cache.stamps import ERA, Stamps, slot_of
 from tests.unit.cache.test_sqlite import damage
-from tests.unit.cache.workers import ANSWER, KEY, TEND_AFTER_S, Workers, key
+from tests.unit.cache.workers import ANSWER, KEY, TEND_AFTER_S, Workers, key, saying
 
-NEW = replace(ANSWER, text="new")
+NEW = saying("new")
 
 
 def text_of(entry: Entry | None) -> str | None:
-    return None if entry is None else entry.completion.text
+    return None if entry is None else entry.completion.choices[0].text
 
 
 async def is_remembered(workers: Workers, cache: SqliteCache, wanted: CacheKey = KEY) -> bool:
@@ -45,7 +44,7 @@ async def test_an_entry_is_remembered_from_the_first_look_on(workers: Workers) -
 async def test_a_replaced_entry_is_seen_by_every_worker_at_once(workers: Workers) -> None:
     caches = [workers.start() for _ in range(3)]
     for number in range(10):
-        await caches[number % 3].put(KEY, replace(ANSWER, text=str(number)))
+        await caches[number % 3].put(KEY, saying(str(number)))
         for cache in caches:
             for _ in range(2):
                 assert text_of(await cache.get(KEY)) == str(number)
@@ -202,7 +201,7 @@ async def test_files_deleted_by_hand_are_made_anew(workers: Workers) -> None:
 
 async def test_what_is_remembered_is_bounded(workers: Workers) -> None:
     cache = workers.start(bytes_max=1_048_576)
-    large = replace(ANSWER, text="x" * 60_000)
+    large = saying("x" * 60_000)
     for number in range(4):
         await cache.put(key(number), large)
         await cache.get(key(number))

@@ -8,10 +8,20 @@ from aiservice.cache.memory import MemoryCache
 from aiservice.core.clock import ManualClock
 from aiservice.core.errors import InvalidRequest
 from aiservice.core.settings import CacheSettings
-from aiservice.core.types import Completion, FinishReason, Generation, Message, Tokens
+from aiservice.core.types import Chunk, Completion, FinishReason, Generation, Message, Tokens
 
 GENERATION = Generation("m", (Message("user", "hello"),), 0.7, 500)
-ANSWER = Completion("smollm2:135m", "llamacpp", "Hi.", "stop", Tokens(3, 2))
+ANSWER = Completion("smollm2:135m", "llamacpp", (Chunk("Hi.", "stop", Tokens(3, 2)),))
+
+
+def saying(text: str) -> Completion:
+    return Completion(ANSWER.model, ANSWER.engine, (Chunk(text, "stop", Tokens(3, 2)),))
+
+
+def ended(reason: FinishReason) -> Completion:
+    return Completion(ANSWER.model, ANSWER.engine, (Chunk("Hi.", reason, Tokens(3, 2)),))
+
+
 ANY = CachePolicy()
 
 
@@ -54,13 +64,13 @@ async def test_max_age_is_handed_on() -> None:
 @pytest.mark.parametrize(("reason", "is_kept"), [("stop", True), ("length", True), ("content_filter", False)])
 async def test_only_answers_that_ended_by_themselves_are_kept(reason: FinishReason, is_kept: bool) -> None:
     cache = make()
-    await cache.keep(key_of(cache), replace(ANSWER, finish_reason=reason))
+    await cache.keep(key_of(cache), ended(reason))
     assert ((await cache.look_up(key_of(cache), ANY)) is not None) == is_kept
 
 
 async def test_an_empty_answer_is_not_kept() -> None:
     cache = make()
-    await cache.keep(key_of(cache), replace(ANSWER, text=""))
+    await cache.keep(key_of(cache), saying(""))
     assert await cache.look_up(key_of(cache), ANY) is None
 
 
@@ -114,7 +124,7 @@ async def test_a_lease_that_is_given_up_is_the_next_ones() -> None:
     assert (await cache.claim(key_of(cache), "two", ANY)).is_leader
 
 
-@pytest.mark.parametrize("answer", [replace(ANSWER, text=""), replace(ANSWER, finish_reason="content_filter")])
+@pytest.mark.parametrize("answer", [saying(""), ended("content_filter")])
 async def test_an_answer_that_is_not_kept_gives_up_its_lease(answer: Completion) -> None:
     cache = make()
     await cache.claim(key_of(cache), "one", ANY)

@@ -14,7 +14,7 @@ from aiservice.core.clock import ManualClock
 from aiservice.core.errors import StoreUnavailable
 from aiservice.core.settings import CacheSettings
 from aiservice.stores.databases import open_hot
-from tests.unit.cache.workers import ANSWER, KEY, SECRET, TEND_AFTER_S, Workers, key
+from tests.unit.cache.workers import ANSWER, KEY, SECRET, TEND_AFTER_S, Workers, key, saying
 
 
 async def test_an_entry_of_one_worker_is_found_by_another(workers: Workers) -> None:
@@ -167,9 +167,9 @@ async def test_an_empty_name_is_not_everything(workers: Workers) -> None:
 async def test_many_small_entries_make_room_for_a_large_one(workers: Workers) -> None:
     cache = workers.start(bytes_max=1_048_576)
     for number in range(1_000):
-        await cache.put(key(number), replace(ANSWER, text="x" * 300))
+        await cache.put(key(number), saying("x" * 300))
         workers.clock.advance_s(0.001)
-    await cache.put(KEY, replace(ANSWER, text="x" * 900_000))
+    await cache.put(KEY, saying("x" * 900_000))
     assert (await cache.stats()).bytes <= 1_048_576
     assert await cache.get(KEY) is not None
     assert await cache.get(key(999)) is not None, "the most recent are left"
@@ -261,7 +261,7 @@ def test_the_file_is_a_plain_database(tmp_path: Path) -> None:
 
 async def test_what_was_cleared_makes_room_before_what_is_used(workers: Workers) -> None:
     """Cleared entries wait for the sweep, and until then are counted in the bytes of all."""
-    large = replace(ANSWER, text="x" * 200_000)
+    large = saying("x" * 200_000)
     cache = workers.start(bytes_max=1_048_576)
     await cache.put(key(0, "b"), large)
     for number in range(1, 5):

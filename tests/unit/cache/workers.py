@@ -7,12 +7,18 @@ from aiservice.cache import CacheKey
 from aiservice.cache.sqlite import SqliteCache
 from aiservice.core.clock import ManualClock
 from aiservice.core.settings import CacheSettings
-from aiservice.core.types import Completion, Tokens
+from aiservice.core.types import Chunk, Completion, Tokens
 from aiservice.stores.databases import open_hot
 
 TEND_AFTER_S = 0.1
 SECRET = b"a secret of at least thirty-two bytes"
-ANSWER = Completion("smollm2:135m", "llamacpp", "Hi.", "stop", Tokens(3, 2))
+ANSWER = Completion("smollm2:135m", "llamacpp", (Chunk("Hi.", "stop", Tokens(3, 2)),))
+
+
+def saying(text: str) -> Completion:
+    return Completion(ANSWER.model, ANSWER.engine, (Chunk(text, "stop", Tokens(3, 2)),))
+
+
 KEY = CacheKey("a" * 64, "acme", "m")
 
 

@@ -10,6 +10,7 @@ from aiservice.cli.checks import (
     check_database,
     check_disk,
     check_embedded_model,
+    check_embedding_model,
     check_node,
     check_ollama,
     check_port,
@@ -142,6 +143,20 @@ def test_the_embedded_model(tmp_path):
     assert check_embedded_model(settings_for(tmp_path)).state is State.OK
     assert check_embedded_model(settings_for(tmp_path, EMBEDDED_MODEL="off")).state is State.OK
     assert check_embedded_model(settings_for(tmp_path, EMBEDDED_MODEL="/no/such.gguf")).state is State.MISSING
+
+
+def test_the_embedding_model(tmp_path):
+    file = tmp_path / "mine.gguf"
+
+    def check(setting: str, **environ: str):
+        return check_embedding_model(settings_for(tmp_path, EMBEDDED_EMBEDDING_MODEL=setting, **environ))
+
+    assert (check("minilm").state, "the first start writes" in check("minilm").found) == (State.OK, True)
+    assert "switched off by EMBEDDED_MODEL" in check("minilm", EMBEDDED_MODEL="off").found
+    assert "switched off by EMBEDDED_EMBEDDING_MODEL" in check("off").found
+    assert (check(str(file)).state, check(str(file)).mend != "") == (State.MISSING, True)
+    file.write_bytes(b"x" * 3 * 1024 * 1024)
+    assert check(str(file)).found == "mine.gguf, 3 MiB"
 
 
 def test_ollama(tmp_path):

@@ -1,10 +1,12 @@
 import json
+import re
+import struct
 from collections.abc import AsyncIterator
 
 import pytest
 
 from aiservice.core.errors import EngineError, EngineRefused, EngineUnreachable
-from aiservice.core.types import Deadline, Generation, Message, Tokens
+from aiservice.core.types import Deadline, Embedding, Generation, Message, Tokens, ToolCall, merged
 from aiservice.engines import EngineSpec, EstimatedTokens, PullProgress
 from aiservice.engines.ollama import OllamaEngine
 from tests.servers.http_server import Exchange, HttpServer
@@ -52,7 +54,7 @@ async def test_what_a_model_is_like_is_asked_once(server: OllamaServer, engine: 
 
 
 async def test_the_request_in_ollamas_words(server: OllamaServer, engine: OllamaEngine):
-    generation = ask(top_p=0.9, seed=4, stop=("x",))
+    generation = ask(top_p=0.9, seed=4, stop=("x",), top_k=3, frequency_penalty=0.5, presence_penalty=-1.0, logprobs=2)
 
     await anext(engine.generate("echo", generation, DEADLINE))
 
@@ -60,7 +62,18 @@ async def test_the_request_in_ollamas_words(server: OllamaServer, engine: Ollama
         "model": "echo",
         "messages": [{"role": "user", "content": "One two."}],
         "stream": False,
-        "options": {"temperature": 0.5, "num_predict": 50, "top_p": 0.9, "seed": 4, "stop": ["x"]},
+        "logprobs": True,
+        "top_logprobs": 2,
+        "options": {
+            "temperature": 0.5,
+            "num_predict": 50,
+            "top_p": 0.9,
+            "seed": 4,
+            "stop": ["x"],
+            "top_k": 3,
+            "frequency_penalty": 0.5,
+            "presence_penalty": -1.0,
+        },
     }
 
 
@@ -78,6 +91,53 @@ async def test_formats(server: OllamaServer, engine: OllamaEngine, response_form
     await anext(engine.generate("echo", ask(response_format=response_format), DEADLINE))
 
     assert server.http.requests[0].json().get("format") == expected
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+async def test_calls_without_ids_are_given_some(stream: bool):
+    calls = [{"function": {"name": "a", "arguments": {"x": 1}}}, {"function": {"name": "b", "arguments": {}}}]
+    event = {"message": {"content": "", "tool_calls": calls}, "done": True, "prompt_eval_count": 3, "eval_count": 1}
+
+    (whole,) = merged(await answer(event, stream=stream))
+
+    assert [(call.index, call.name, call.arguments) for call in whole.tool_calls] == [
+        (0, "a", '{"x":1}'),
+        (1, "b", "{}"),
+    ]
+    assert len({call.id for call in whole.tool_calls}) == 2
+    assert all(re.fullmatch("call_[0-9a-f]{24}", call.id) for call in whole.tool_calls)
+    assert whole.finish_reason == "tool_calls"
+
+
+async def test_calls_of_several_events_are_numbered_on():
+    events = [
+        {"message": {"content": "", "tool_calls": [{"id": f"c{n}", "function": {"name": "a"}}]}} for n in range(2)
+    ]
+
+    chunks = await answer(*events, {"done": True, "prompt_eval_count": 3, "eval_count": 1}, stream=True)
+
+    called = [call for chunk in chunks for call in chunk.tool_calls]
+    assert called == [ToolCall("c0", "a", "{}", 0), ToolCall("c1", "a", "{}", 1)]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+async def test_logprobs_that_nobody_asked_for_are_left_out(stream: bool):
+    event = {"message": {"content": "Hi."}, "logprobs": [{"token": "Hi.", "logprob": -0.5}], "done": True}
+
+    (whole,) = merged(await answer(event, stream=stream))
+
+    assert (whole.text, whole.logprobs) == ("Hi.", ())
+
+
+async def test_vectors_without_a_count_are_estimated():
+    async with Canned({"embeddings": [[0.0, 1.0], [1.0, 0.0]]}).http as server:
+        engine = OllamaEngine(EngineSpec("ollama", "ollama", server.url))
+        (chunk,) = [chunk async for chunk in engine.embed("e", Embedding("e", ("abcd" * 3, "ab")), DEADLINE)]
+        await engine.aclose()
+
+    assert (chunk.tokens, type(chunk.tokens)) == (EstimatedTokens(3, 0), EstimatedTokens)
+    assert [struct.unpack("<2f", vector) for vector in chunk.vectors] == [(0.0, 1.0), (1.0, 0.0)]
+    assert server.requests[0].json() == {"model": "e", "input": ["abcd" * 3, "ab"], "truncate": False}
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
@@ -115,6 +175,17 @@ async def test_a_pull_that_fails(engine: OllamaEngine, model: str, kind: type[En
     assert "/root" not in caught.value.public
 
 
+class Canned:
+    """A server that answers every call with the same body."""
+
+    def __init__(self, body: object) -> None:
+        self._body = body
+        self.http = HttpServer(self._handle)
+
+    async def _handle(self, exchange: Exchange) -> None:
+        await exchange.answer(200, self._body)
+
+
 async def answer(*lines: object, stream: bool):
     async def handle(exchange: Exchange) -> None:
         data = b"\n".join(json.dumps(line).encode() for line in lines)
@@ -137,7 +208,7 @@ async def test_a_count_that_is_left_out_is_an_estimate(stream: bool):
     chunks = await answer({"message": {"content": "Hi."}, "done": True, "eval_count": 2}, stream=stream)
 
     assert chunks[-1].tokens == EstimatedTokens(2, 2)
-    assert chunks[-1].text == "Hi."
+    assert "".join(chunk.text for chunk in chunks) == "Hi."
 
 
 async def test_a_last_line_without_end_is_read():

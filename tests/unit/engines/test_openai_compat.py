@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from aiservice.core.errors import EngineError, EngineRefused
-from aiservice.core.types import Chunk, Deadline, Generation, Message, Tokens
+from aiservice.core.types import Chunk, Deadline, Generation, Message, Tokens, ToolCall, merged
 from aiservice.engines import EngineSpec, EstimatedTokens
-from aiservice.engines.openai_compat import OpenAICompatEngine, chat_body, finish_reason
+from aiservice.engines.openai_compat import OpenAICompatEngine
 from tests.servers.http_server import Exchange, HttpServer
 from tests.servers.openai_server import OpenAIServer
 
@@ -72,42 +72,6 @@ async def test_the_key_is_sent():
     assert "sk-" not in str(caught.value)
 
 
-def test_the_body_says_only_what_was_asked():
-    assert json.loads(chat_body("m", ask(), is_streamed=False)) == {
-        "model": "m",
-        "messages": [{"role": "system", "content": "Be short."}, {"role": "user", "content": "One two three four."}],
-        "temperature": 0.0,
-        "max_tokens": 50,
-        "stream": False,
-    }
-
-
-def test_the_body_says_all_that_was_asked():
-    schema = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}
-    generation = ask(stream=True, top_p=0.5, seed=3, stop=("a", "b"), response_format=schema)
-
-    body = json.loads(chat_body("m", generation, is_streamed=True))
-
-    assert (body["top_p"], body["seed"], body["stop"], body["response_format"]) == (0.5, 3, ["a", "b"], schema)
-    assert (body["stream"], body["stream_options"]) == (True, {"include_usage": True})
-
-
-@pytest.mark.parametrize(
-    ("theirs", "ours"),
-    [
-        ("stop", "stop"),
-        ("length", "length"),
-        ("tool_calls", "tool_calls"),
-        ("function_call", "tool_calls"),
-        ("content_filter", "content_filter"),
-        ("eos", "stop"),
-        (None, "stop"),
-    ],
-)
-def test_finish_reasons(theirs: str | None, ours: str):
-    assert finish_reason(theirs) == ours
-
-
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
 async def test_counts_that_the_engine_does_not_give_are_estimates(stream: bool):
     async with OpenAIServer(has_usage=False) as server:
@@ -157,6 +121,67 @@ async def test_an_answer_that_cannot_be_read(body: object):
     async with Canned(body).http as server:
         with pytest.raises(EngineError, match="cannot be read"):
             await answer(server.url, ask())
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+async def test_calls_of_an_engine_that_sends_them_whole_and_says_stop(stream: bool):
+    call = {"id": "a1", "function": {"name": "add", "arguments": {"x": 1}}}
+    said = {"content": None, "tool_calls": [call]}
+    choice = {"delta" if stream else "message": said, "finish_reason": "stop"}
+    body = {"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
+    sent = b"data: " + json.dumps(body).encode() + b"\n\ndata: [DONE]\n\n" if stream else body
+
+    async with Canned(sent, is_stream=stream).http as server:
+        (whole,) = merged(await answer(server.url, ask(stream=stream)))
+
+    assert whole == Chunk("", "tool_calls", Tokens(3, 2), tool_calls=(ToolCall("a1", "add", '{"x":1}', 0),))
+
+
+async def test_a_call_without_arguments_has_empty_ones_before_the_last_chunk():
+    event = {"choices": [{"delta": {"tool_calls": [{"index": 0, "id": "a1", "function": {"name": "now"}}]}}]}
+    stream = b"data: " + json.dumps(event).encode() + b"\n\ndata: [DONE]\n\n"
+
+    async with Canned(stream, is_stream=True).http as server:
+        first, rest, last = await answer(server.url, ask(stream=True))
+
+    assert first.tool_calls == (ToolCall("a1", "now", "", 0),)
+    assert rest.tool_calls == (ToolCall("", "", "{}", 0),)
+    assert (last.tool_calls, last.finish_reason) == ((), "tool_calls")
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+async def test_logprobs_that_nobody_asked_for_are_left_out(stream: bool):
+    said = {
+        "delta" if stream else "message": {"content": "x"},
+        "logprobs": {"content": [{"token": "x", "logprob": -1}]},
+    }
+    body = {"choices": [said]}
+    sent = b"data: " + json.dumps(body).encode() + b"\n\ndata: [DONE]\n\n" if stream else body
+
+    async with Canned(sent, is_stream=stream).http as server:
+        (whole,) = merged(await answer(server.url, ask(stream=stream)))
+
+    assert (whole.text, whole.logprobs) == ("x", ())
+
+
+async def test_a_picture_that_llamacpp_cannot_take_is_a_refusal():
+    said = "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"
+
+    async def handle(exchange: Exchange) -> None:
+        await exchange.answer(500, {"error": {"code": 500, "message": said, "type": "server_error"}})
+
+    async with HttpServer(handle) as server:
+        with pytest.raises(EngineRefused, match="image input is not supported"):
+            await answer(server.url, ask())
+
+
+async def test_all_is_listed_that_a_model_may_be_able_to():
+    async with Canned({"data": [{"id": "m"}]}).http as server:
+        engine = OpenAICompatEngine(EngineSpec("openai", "openai_compat", server.url))
+        (model,) = await engine.models()
+        await engine.aclose()
+
+    assert model.capabilities == ("chat", "stream", "tools", "vision", "embed")
 
 
 async def test_an_event_that_cannot_be_read():

@@ -43,7 +43,8 @@ class Worker:
         await self.go_on.wait()
         if error is not None:
             raise error
-        await self.cache.keep(KEY, Completion("m", "e", "one two", "stop", Tokens(1, 2)), lease_id=flight.lease_id)
+        answer = Completion("m", "e", (Chunk("one two", "stop", Tokens(1, 2)),))
+        await self.cache.keep(KEY, answer, lease_id=flight.lease_id)
         for part in PARTS[1:]:
             yield part
 
@@ -60,7 +61,7 @@ def worker(cache: MemoryCache) -> Worker:
 
 async def read(flight: Flight | Entry) -> str:
     if isinstance(flight, Entry):
-        return flight.completion.text
+        return flight.completion.choices[0].text
     text, position = "", 0
     while not (chunk := await flight.chunk(position)).is_last:
         text, position = text + chunk.text, position + 1
@@ -193,7 +194,7 @@ async def test_who_stops_waiting_hands_the_waiting_on(cache: MemoryCache, worker
 async def test_what_was_made_while_one_waited_is_fresh_for_it_and_what_is_older_is_not() -> None:
     cache = MemoryCache(CacheSettings(), SystemClock())
     worker, other = Worker(cache), Worker(cache)
-    await worker.cache.keep(KEY, Completion("m", "e", "old", "stop", Tokens(1, 2)))
+    await worker.cache.keep(KEY, Completion("m", "e", (Chunk("old", "stop", Tokens(1, 2)),)))
     await asyncio.sleep(0.02)
     leader = await worker.board("a", CachePolicy(max_age_s=0))
     assert isinstance(leader, Flight)

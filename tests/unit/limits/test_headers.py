@@ -71,3 +71,16 @@ def test_a_decision_over_no_bucket_has_no_headers() -> None:
 )
 def test_a_duration_reads_as_openai_writes_it(seconds: int, text: str) -> None:
     assert headers.duration(seconds) == text
+
+
+def test_anthropic_s_names_say_the_same_with_the_time_of_the_reset() -> None:
+    tenant = Standing("tokens:tenant:acme", 5_000, 12, 1_750_000_999, 0, 999, 3_600)
+    assert headers.for_anthropic(Decision(True, (REQUESTS, TOKENS, tenant))) == [
+        (b"anthropic-ratelimit-requests-limit", b"100"),
+        (b"anthropic-ratelimit-requests-remaining", b"97"),
+        (b"anthropic-ratelimit-requests-reset", b"2025-06-15T15:08:28Z"),
+        (b"anthropic-ratelimit-tokens-limit", b"5000"),
+        (b"anthropic-ratelimit-tokens-remaining", b"12"),
+        (b"anthropic-ratelimit-tokens-reset", b"2025-06-15T15:23:19Z"),
+    ]
+    assert headers.for_anthropic(Decision(True, ())) == []

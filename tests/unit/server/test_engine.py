@@ -28,6 +28,42 @@ def test_a_file_that_is_not_there_refuses_the_start(tmp_path):
         pass
 
 
+def test_an_embedding_model_that_is_not_there_refuses_the_start(tmp_path):
+    settings = settings_for(tmp_path, EMBEDDED_EMBEDDING_MODEL=str(tmp_path / "none.gguf"))
+    refused = pytest.raises(SettingInvalid, match=r"EMBEDDED_EMBEDDING_MODEL is .*none\.gguf")
+
+    with refused, engine_child(settings, ManualClock()):
+        pass
+
+
+def test_the_child_is_told_what_makes_embeddings(tmp_path):
+    (tmp_path / "run").mkdir()
+    file = tmp_path / "mine.gguf"
+    file.touch()
+
+    def options(setting: str) -> dict[str, str]:
+        with engine_child(settings_for(tmp_path, EMBEDDED_EMBEDDING_MODEL=setting), ManualClock()) as child:
+            assert child is not None
+            pairs = [option.removeprefix("--").split("=", 1) for option in child.command if "--embedding" in option]
+            return {name.removeprefix("embedding-"): value for name, value in pairs}
+
+    assert options("off") == {}
+    own = options("minilm")
+    assert own.pop("source").endswith("model")
+    assert own == {
+        "model": str(tmp_path / "models" / "all-minilm-l6-v2.gguf"),
+        "name": "all-minilm:l6-v2",
+        "socket": str(tmp_path / "run" / "embed.sock"),
+        "context": "512",
+    }
+    assert options(str(file)) == {
+        "model": str(file),
+        "name": "mine",
+        "socket": str(tmp_path / "run" / "embed.sock"),
+        "context": "2048",
+    }
+
+
 def test_a_long_data_folder_gets_a_short_socket_for_as_long_as_it_runs(tmp_path):
     data_dir = tmp_path / ("d" * 100)
     (data_dir / "run").mkdir(parents=True)

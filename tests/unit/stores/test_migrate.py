@@ -119,6 +119,19 @@ def test_rows_stay_when_the_sums_are_undone_and_made_again(tmp_path: Path):
         assert connection.execute("select sum(requests) from ai_usage_totals").fetchone() == (4,)
 
 
+def test_responses_are_undone_and_made_again_alone(tmp_path: Path):
+    upgrade(tmp_path)
+    insert_rows(tmp_path)
+
+    downgrade(tmp_path, "0002")
+    assert names(tmp_path) & {"ai_responses", "ai_limits"} == {"ai_limits"}
+    upgrade(tmp_path)
+
+    assert "ai_responses" in names(tmp_path)
+    with closing(sqlite3.connect(tmp_path / MAIN_FILE)) as connection:
+        assert connection.execute("select count(*) from ai_usage_logs").fetchone() == (len(ROWS),)
+
+
 def test_the_constant_is_the_newest_script():
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS_DIR).replace("%", "%%"))

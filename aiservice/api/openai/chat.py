@@ -1,0 +1,60 @@
+"""POST /v1/chat/completions: OpenAI's chat."""
+
+import msgspec
+
+from aiservice.api import prompt
+from aiservice.api.hot import HotDoor, Operation
+from aiservice.api.openai.chat_answer import ChatAnswer, ChatChunk, ChatReply
+from aiservice.api.openai.chat_request import ChatRequest
+from aiservice.api.openai.content import conversation
+from aiservice.api.openai.tools import chosen, offered
+from aiservice.api.surfaces import OPENAI
+from aiservice.core.types import Generation
+from aiservice.gateway import Visit
+
+PATH = "/v1/chat/completions"
+
+
+class ChatDoor(HotDoor[ChatRequest]):
+    """OpenAI's chat: its request to a `Generation`, its answer as JSON or as chunks."""
+
+    path = PATH
+    surface = OPENAI
+    decoder = msgspec.json.Decoder(ChatRequest)
+    reply = ChatReply
+    operation = Operation(
+        tag="openai",
+        summary="Create a chat completion",
+        description="OpenAI's Chat Completions API. With `stream` the answer is a stream of chunks that ends with "
+        "`data: [DONE]`.",
+        answer=ChatAnswer,
+        events=(ChatChunk,),
+    )
+
+    @property
+    def body_bytes_max(self) -> int:
+        return self.rooms.settings.server.image_body_bytes_max
+
+    def asked(self, request: ChatRequest, visit: Visit) -> Generation:
+        settings = self.rooms.settings
+        request.refuse_unsupported()
+        tools = offered(request.tools, request.tool_choice)
+        temperature = request.temperature
+        return Generation(
+            model=request.model or settings.engines.default_model,
+            messages=conversation(request.messages, settings),
+            temperature=settings.engines.temperature if temperature is None else temperature,
+            max_tokens=prompt.max_tokens(request.tokens_asked(), settings, visit.caller),
+            top_p=request.top_p,
+            seed=request.seed,
+            stop=prompt.stops(request.stop),
+            response_format=prompt.response_format(request.response_format),
+            stream=request.stream is True,
+            tools=tools,
+            tool_choice=chosen(request.tool_choice, tools, is_parallel=request.parallel_tool_calls),
+            n=request.n or 1,
+            logprobs=request.logprobs_asked(),
+            top_k=request.top_k_or_none,
+            frequency_penalty=request.frequency_penalty,
+            presence_penalty=request.presence_penalty,
+        )

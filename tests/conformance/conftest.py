@@ -1,0 +1,66 @@
+"""The engines that the conformance tests run over: scripted ones, and llama.cpp with a real model."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from aiservice.engines import Engine, EngineSpec
+from aiservice.engines.llamacpp import SMOLLM2_NAME, embedded_model_path
+from aiservice.engines.openai_compat import OpenAICompatEngine
+from tests.conformance.engines import (
+    REAL,
+    SCRIPTED,
+    SERVER,
+    LlamaCppServer,
+    Subject,
+    embedded_engine,
+    scripted_subject,
+)
+
+
+@pytest.fixture(scope="session")
+def llamacpp_server() -> Iterator[LlamaCppServer]:
+    model = embedded_model_path("smollm2")
+    assert model is not None, "the model's package is not installed"
+    with tempfile.TemporaryDirectory(prefix="ai") as folder:
+        socket = f"{folder}/llamacpp.sock"
+        command = [sys.executable, str(SERVER), str(model), socket]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            try:
+                yield LlamaCppServer(process.stdout.readline().strip(), socket)
+            finally:
+                process.kill()
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture(params=SCRIPTED)
+async def scripted(request: pytest.FixtureRequest, stack: AsyncExitStack) -> Subject:
+    return await scripted_subject(request.param, stack)
+
+
+@pytest.fixture(params=[*SCRIPTED, *REAL])
+async def subject(request: pytest.FixtureRequest, stack: AsyncExitStack) -> Subject:
+    if request.param in SCRIPTED:
+        return await scripted_subject(request.param, stack)
+    server = request.getfixturevalue("llamacpp_server")
+    if request.param == "llamacpp":
+        engine: Engine = embedded_engine(server.socket)
+    else:
+        engine = OpenAICompatEngine(EngineSpec("openai", "openai_compat", server.url))
+    stack.push_async_callback(engine.aclose)
+    names = dict.fromkeys(("ordinary", "long", "slow", "slow_first", "slow_between", "schema", "tools"), SMOLLM2_NAME)
+    # As the registry does at the start: the engine learns what kind of server it has.
+    await engine.models()
+    limits = {"first_token_s": 0.001, "between_tokens_s": 0.0005, "total_s": 0.15}
+    # A slot is freed at the next token, and a token may take long while all cores are at work on other tests.
+    return Subject(engine, server.count_active, **names, **limits, patience_s=1.0, slot_free_s=1.0)
