@@ -144,11 +144,9 @@ class LimitSettings(_Group):
 
     def max_tokens_of(self, tier: str) -> int:
         """The largest max_tokens that a tier may ask for."""
-        return {
-            "free": self.max_tokens_free,
-            "pro": self.max_tokens_pro,
-            "enterprise": self.max_tokens_enterprise,
-        }[tier]
+        if tier == "free":
+            return self.max_tokens_free
+        return self.max_tokens_pro if tier == "pro" else self.max_tokens_enterprise
 
 
 class CacheSettings(_Group):

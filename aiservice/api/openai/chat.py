@@ -40,11 +40,12 @@ class ChatDoor(HotDoor[ChatRequest]):
         request.refuse_unsupported()
         tools = offered(request.tools, request.tool_choice)
         temperature = request.temperature
+        # The required ones by position: all by name would be one more than msgspec takes quickly (0.1 us, not 0.6).
         return Generation(
-            model=request.model or settings.engines.default_model,
-            messages=conversation(request.messages, settings),
-            temperature=settings.engines.temperature if temperature is None else temperature,
-            max_tokens=prompt.max_tokens(request.tokens_asked(), settings, visit.caller),
+            request.model or settings.engines.default_model,
+            conversation(request.messages, settings),
+            settings.engines.temperature if temperature is None else temperature,
+            prompt.max_tokens(request.tokens_asked(), settings, visit.caller),
             top_p=request.top_p,
             seed=request.seed,
             stop=prompt.stops(request.stop),
