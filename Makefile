@@ -14,7 +14,7 @@ CHECK ?=
 ARGS ?=
 
 # Processes that share the fast ring; its tests wait about as long as they work.
-JOBS ?= 3
+JOBS ?= 4
 
 SLOWER := real or faults or clients or browser or slow
 PYTEST := STRICT=$(STRICT) $(VENV)/python -m pytest
@@ -33,7 +33,7 @@ run: setup ## starts the service in development mode on http://127.0.0.1:5001 an
 
 test: ## all tests; RING=fast the quick ones, STRICT=1 no skips, ARGS=... for pytest
 	@requirements/install.sh $(if $(filter fast,$(RING)),dev,clients)
-	@$(PYTEST) -n $(JOBS) -m "not ($(SLOWER))" $(ARGS) || [ $$? -eq 5 ]
+	@$(PYTEST) -n $(JOBS) --dist worksteal -m "not ($(SLOWER))" $(ARGS) || [ $$? -eq 5 ]
 ifneq ($(RING),fast)
 	@$(PYTEST) -m "$(SLOWER)" $(ARGS) || [ $$? -eq 5 ] # 5: ARGS chose none of these
 endif

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,11 +86,10 @@ def test_few_words():
 
 
 def _texts() -> Iterator[Path]:
-    for path in ROOT.rglob("*"):
-        parts = path.relative_to(ROOT).parts
-        is_read = not any(part in UNREAD or (part.startswith(".") and part.endswith("cache")) for part in parts)
-        if is_read and path.is_file() and path.stat().st_size < 2_000_000:
-            yield path
+    for folder, folders, names in os.walk(ROOT):
+        folders[:] = [name for name in folders if name not in UNREAD and not re.fullmatch(r"\..*cache", name)]
+        paths = [Path(folder, name) for name in names if name not in UNREAD]
+        yield from (path for path in paths if path.is_file() and path.stat().st_size < 2_000_000)
 
 
 def _read(path: Path) -> str:

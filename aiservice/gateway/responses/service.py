@@ -207,10 +207,8 @@ class Responses:
             _log.warning("the leases of responses in the making are not renewed now: %s", error)
 
     async def _sweep(self) -> None:
-        swept = SWEEP_ROWS
         try:
-            while swept == SWEEP_ROWS:
-                swept = await self._store.sweep(rows_max=SWEEP_ROWS)
+            while await self._store.sweep(rows_max=SWEEP_ROWS) == SWEEP_ROWS:
                 await asyncio.sleep(SWEEP_PAUSE_S)
         except StoreUnavailable as error:
             _log.warning("expired responses are not swept now: %s", error)
