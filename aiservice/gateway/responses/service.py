@@ -208,7 +208,9 @@ class Responses:
 
     async def _sweep(self) -> None:
         try:
-            while await self._store.sweep(rows_max=SWEEP_ROWS) == SWEEP_ROWS:
+            while True:
+                if await self._store.sweep(rows_max=SWEEP_ROWS) < SWEEP_ROWS:
+                    return
                 await asyncio.sleep(SWEEP_PAUSE_S)
         except StoreUnavailable as error:
             _log.warning("expired responses are not swept now: %s", error)
