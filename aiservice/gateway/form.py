@@ -1,7 +1,7 @@
 """The form that an answer must have: JSON, JSON of a schema, tool calls whose arguments satisfy their tool's schema.
 
 Engines are told of it and most enforce it by a grammar; what they give is checked all the same. Schemas are the
-caller's: nothing that they refer to is fetched, and the work on their patterns is bounded.
+caller's: nothing that they refer to is fetched, and the work on their patterns and references is bounded.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,8 @@ import msgspec
 
 from aiservice.core.errors import AnswerInvalid, FieldInvalid
 from aiservice.core.types import Asked, Chunk, Completion, Embedding, Generation
+from aiservice.gateway.schema_references import bound
+from aiservice.gateway.schema_steps import refuse_endless
 
 DETAIL_LENGTH_MAX = 300
 # Look-around is needed (Pydantic writes it for decimals), so that steps are bounded, and the size of a pattern too.
@@ -78,6 +80,7 @@ def _response_schema(generation: Generation) -> tuple[str | None, Any]:
 
 def _validator(schema: Any, what: str, param: str) -> jsonschema_rs.Validator:
     try:
+        bound(schema)
         return jsonschema_rs.validator_for(schema, retriever=_fetch_nothing, pattern_options=_PATTERNS)
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError, TypeError) as error:
         raise FieldInvalid(f"{what} is no JSON schema: {_first_line(error)}.", param=param) from None
@@ -91,6 +94,7 @@ def _check(text: str, schema: jsonschema_rs.Validator | None, what: str) -> None
     try:
         value = msgspec.json.decode(text)
         if schema is not None:
+            refuse_endless(schema, value)
             schema.validate(value)
     except (msgspec.DecodeError, RecursionError) as error:
         raise AnswerInvalid(f"The model's answer is not what was asked for: {what} is not JSON; try again.") from error

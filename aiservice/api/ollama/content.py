@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from aiservice.api import prompt
-from aiservice.core.errors import AnswerInvalid, FieldInvalid
+from aiservice.core.errors import FieldInvalid
 from aiservice.core.settings import Settings
 from aiservice.core.types import FinishReason, Image, Message, Tool, ToolCall
 
@@ -95,23 +95,24 @@ def response_format_of(form: str | Mapping[str, Any] | None) -> Mapping[str, Any
     return {"type": "json_object"} if isinstance(form, str) else prompt.schema_format(form)
 
 
+# Under this name Anthropic's door keeps such a text too.
+INVALID_JSON = "INVALID_JSON"
+
+
 def calls_of(calls: Iterable[ToolCall], finish_reason: FinishReason | None) -> list[OllamaCall]:
     """A whole answer's calls, their arguments as objects.
 
     One whose arguments were cut at the answer's length is left out, for half an object is none; `done_reason` says
-    `length` then. Raises `AnswerInvalid` where the model wrote arguments that are no object.
+    `length` then. Where the model wrote arguments that are no object, the text of them is kept inside one.
     """
     whole: list[OllamaCall] = []
     for call in calls:
         try:
             arguments = _decode_arguments(call.arguments or "{}")
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, RecursionError):
             if finish_reason == "length":
                 continue
-            raise AnswerInvalid(
-                f"The model's answer is not what was asked for: the arguments of {call.name} are no JSON object; "
-                "try again."
-            ) from error
+            arguments = {INVALID_JSON: call.arguments}
         whole.append(OllamaCall(OllamaFunctionCall(call.name, arguments), call.id))
     return whole
 

@@ -15,7 +15,7 @@ from aiservice.api.rooms import Rooms
 from aiservice.api.surfaces import OPENAI, ErrorBody, ErrorFacts
 from aiservice.cache import CachePolicy
 from aiservice.core.errors import AIServiceError, InvalidRequest, ResponseUnknown
-from aiservice.core.types import Asked, Chunk
+from aiservice.core.types import Asked, Chunk, Generation
 from aiservice.gateway import Visit
 from aiservice.gateway.responses import Ending, Job, Name, Responses, StoredResponse
 from aiservice.keys import Caller
@@ -107,7 +107,8 @@ class Background:
     ) -> None:
         self._rooms = rooms
         self._visit = visit
-        self._asked = asked
+        # Asked for as a stream, so that one that is called off has its tokens so far in the ledger.
+        self._asked = msgspec.structs.replace(asked, stream=True) if isinstance(asked, Generation) else asked
         self._policy = policy
         self._head = head_of(request, rooms.settings, visit, model=asked.model, status="queued")
         self._events = ResponseEvents(self._head)

@@ -14,7 +14,6 @@ from aiservice.api.ollama.generate import GenerateReply, OllamaGenerateRequest
 from aiservice.api.ollama.lines import moment
 from aiservice.api.rooms import Rooms
 from aiservice.core.clock import ManualClock
-from aiservice.core.errors import AnswerInvalid
 from aiservice.core.settings import load
 from aiservice.core.types import Chunk, Logprob, Tokens, ToolCall, merged
 from aiservice.gateway import Answer, Visit
@@ -164,12 +163,11 @@ def test_a_whole_answer_with_calls_from_the_cache(stage: Stage) -> None:
     assert last["done"]
 
 
-def test_calls_that_are_no_objects_end_the_answer_with_an_error(stage: Stage) -> None:
+def test_calls_that_are_no_objects_are_kept_as_text(stage: Stage) -> None:
+    """The answer is in the ledger and the cache by then: it is given as it is."""
     chunks = [Chunk("", tool_calls=(ToolCall("c1", "clock", "[1]"),)), Chunk("", "tool_calls", Tokens(3, 2))]
-    with pytest.raises(AnswerInvalid):
-        lines(stage.chat(chunks[0]), chunks)
-    with pytest.raises(AnswerInvalid):
-        whole(stage.chat(chunks[0]), chunks)
+    called, _ = lines(stage.chat(chunks[0]), chunks)
+    assert called["message"]["tool_calls"][0]["function"]["arguments"] == {"INVALID_JSON": "[1]"}
 
 
 def test_a_call_that_was_cut_is_left_out(stage: Stage) -> None:
