@@ -295,6 +295,17 @@ async def test_a_background_response_is_cancelled(client: Client, service: Servi
     assert refused.status == 400
 
 
+async def test_what_was_made_of_a_cancelled_one_is_in_the_ledger(client: Client, service: Service):
+    queued = await stored(client, model="slow-50", background=True)
+    await asyncio.sleep(0.1)
+    await client.post(f"{PATH}/{queued['id']}/cancel")
+
+    (row,) = await rows_of(service, client, count=1)
+    assert row["status_code"] == 499
+    assert row["prompt_tokens"] > 0
+    assert 1 <= row["completion_tokens"] < 20
+
+
 async def test_a_deleted_one_ends_its_followers_and_an_idempotent_one_is_made_once(client: Client):
     queued = await stored(client, model="slow-first", background=True)
     path = f"{PATH}/{queued['id']}"
