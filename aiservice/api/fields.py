@@ -37,6 +37,8 @@ TopK = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 Seed = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 ModelName = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 Stop = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+ToolName = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+CallId = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
 SENTENCES: Mapping[str, str] = {
     _NAME: "takes 1 to 64 letters, digits and . _ @ : -, the first of them a letter or a digit",

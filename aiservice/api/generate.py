@@ -132,7 +132,6 @@ class GenerateDoor(HotDoor[GenerateRequest]):
             raise FieldInvalid(
                 f"max_tokens is {request.max_tokens}; your tier takes 1 to {max_tokens_cap}.", param="max_tokens"
             )
-        stop = request.stop
         return Generation(
             model=request.model or defaults.default_model,
             messages=_messages(request, self.rooms.settings.server.prompt_characters_max),
@@ -140,7 +139,7 @@ class GenerateDoor(HotDoor[GenerateRequest]):
             max_tokens=request.max_tokens or min(defaults.max_tokens, max_tokens_cap),
             top_p=request.top_p,
             seed=request.seed,
-            stop=() if stop is None else (stop,) if isinstance(stop, str) else tuple(stop),
+            stop=prompt.stops(request.stop),
             response_format=prompt.response_format(request.response_format),
             stream=request.stream,
         )

@@ -98,6 +98,7 @@ class HotDoor(ABC, Generic[_Request]):
     path: ClassVar[str]
     surface: ClassVar[Surface] = NATIVE
     operation: ClassVar[Operation]
+    takes_images: ClassVar[bool] = False
     reply: type[Reply[_Request]]
     decoder: msgspec.json.Decoder[_Request]
 
@@ -108,7 +109,8 @@ class HotDoor(ABC, Generic[_Request]):
     @property
     def body_bytes_max(self) -> int:
         """The largest body; a door that takes pictures allows a larger one."""
-        return self.rooms.settings.server.body_bytes_max
+        server = self.rooms.settings.server
+        return server.image_body_bytes_max if self.takes_images else server.body_bytes_max
 
     @abstractmethod
     def asked(self, request: _Request, visit: Visit) -> Asked:

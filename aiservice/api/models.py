@@ -56,20 +56,16 @@ def usable_models(registry: Registry, caller: Caller) -> Iterator[tuple[str, Mod
     for model in registry.models():
         name = model.id if model.name in taken else model.name
         taken.add(model.name)
-        if _is_usable(model, caller):
+        if caller.may_use(model.name, model.id):
             yield name, model
 
 
 def found_model(registry: Registry, caller: Caller, name: str) -> Model:
     """The model of this name; raises `ModelUnknown`, or `NotAllowed` where the caller's key may not use it."""
     model = registry.resolve(name).model
-    if not _is_usable(model, caller):
+    if not caller.may_use(model.name, model.id):
         raise NotAllowed(f"This key may not use the model {model.name}.", param="model")
     return model
-
-
-def _is_usable(model: Model, caller: Caller) -> bool:
-    return not caller.models or model.name in caller.models or model.id in caller.models
 
 
 def _facts(model: Model, default: str | None) -> ModelFacts:

@@ -10,12 +10,14 @@ from urllib.parse import urlsplit
 from aiservice.api.parse import refuse_nul
 from aiservice.core.errors import FieldInvalid
 from aiservice.core.settings import Settings
-from aiservice.core.types import Image, Message, Tool
+from aiservice.core.types import Image, Message, Tool, ToolChoice, ToolMode
 from aiservice.keys import Caller
 
 MESSAGES_MAX = 1_000
 TOOLS_MAX = 128
 IMAGES_MAX = 100
+# Between the text parts of one message, on every door alike, so that they share their kept answers.
+PARTS_BETWEEN = "\n\n"
 SCHEMA_NAME = "answer"
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 
@@ -84,6 +86,45 @@ def tools(offered: Iterable[Tool], param: str = "tools") -> tuple[Tool, ...]:
     if len(taken) > TOOLS_MAX:
         raise FieldInvalid(f"{param} has {len(taken)} tools; at most {TOOLS_MAX} are taken.", param=param)
     return tuple(taken.values())
+
+
+def tool_choice(
+    mode: ToolMode,
+    name: str | None,
+    tools: Sequence[Tool],
+    *,
+    is_parallel: bool | None = None,
+    param: str = "tool_choice",
+) -> ToolChoice | None:
+    """A choice among the tools, None where it is the usual one; raises `FieldInvalid`, for a bad name with `param`."""
+    if not tools:
+        if mode == "required":
+            raise FieldInvalid("tool_choice asks for a tool and there are no tools.", param="tool_choice")
+        return None
+    if mode == "auto" and is_parallel is None:
+        return None
+    if name is not None and not any(tool.name == name for tool in tools):
+        raise FieldInvalid(f"{param} is the name of no tool in tools.", param=param)
+    return ToolChoice(mode, name, None if mode == "none" else is_parallel)
+
+
+def refuse_many_images(count: int, param: str) -> None:
+    """Raises `FieldInvalid` for more than `IMAGES_MAX` pictures in a conversation."""
+    if count > IMAGES_MAX:
+        raise FieldInvalid(f"{param} has {count} images; at most {IMAGES_MAX} are taken.", param=param)
+
+
+def checked_texts(texts: Sequence[str], param: str, characters_max: int) -> tuple[str, ...]:
+    """Texts to embed, again; raises `FieldInvalid` for one that is empty, too long, or has U+0000 in it."""
+    for text in texts:
+        if not text:
+            raise FieldInvalid(f"{param} has an empty text in it, which has no vector.", param=param)
+        refuse_nul(text, param)
+        if len(text) > characters_max:
+            raise FieldInvalid(
+                f"{param} has a text of {len(text)} characters; at most {characters_max} are taken.", param=param
+            )
+    return tuple(texts)
 
 
 def response_format(value: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

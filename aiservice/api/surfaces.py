@@ -159,7 +159,7 @@ class _Anthropic(Surface):
     """Anthropic's errors: their types follow from the status, an overload is 529, and the body has the request's id."""
 
     body_type = AnthropicErrorBody
-    statuses: ClassVar[Mapping[int, int]] = {409: 409, 415: 400, 422: 400, 503: 529}
+    statuses: ClassVar[Mapping[int, int]] = {415: 400, 422: 400, 503: 529}
     _TYPES: ClassVar[Mapping[int, str]] = {
         400: "invalid_request_error",
         401: "authentication_error",

@@ -18,7 +18,6 @@ from aiservice.api.models import found_model, usable_models
 from aiservice.api.openai.models import OpenAIModel, OpenAIModelList, openai_list, openai_model
 from aiservice.api.rooms import Rooms
 from aiservice.api.surfaces import ANTHROPIC, shown_id
-from aiservice.engines import Model
 
 PATH = "/v1/models"
 SHOWN_PATH = "/v1/models/{model_id}"
@@ -51,8 +50,9 @@ def router(rooms: Rooms) -> APIRouter:
             return openai_list(models)
         _identify(request, response)
         max_tokens = rooms.settings.limits.max_tokens_of(caller.tier)
-        chatting = [_anthropic(name, model, max_tokens) for name, model in models if "chat" in model.capabilities]
-        return anthropic_page(chatting, after_id=after_id, before_id=before_id, limit=limit)
+        chatting = [(name, model) for name, model in models if "chat" in model.capabilities]
+        shown = [anthropic_model(name, model, max_tokens=max_tokens) for name, model in chatting]
+        return anthropic_page(shown, after_id=after_id, before_id=before_id, limit=limit)
 
     @routes.get("/v1/models/{model_id:path}")
     async def model(
@@ -64,7 +64,7 @@ def router(rooms: Rooms) -> APIRouter:
         if anthropic_version is None:
             return openai_model(model_id, model)
         _identify(request, response)
-        return _anthropic(model_id, model, rooms.settings.limits.max_tokens_of(caller.tier))
+        return anthropic_model(model_id, model, max_tokens=rooms.settings.limits.max_tokens_of(caller.tier))
 
     return routes
 
@@ -72,7 +72,3 @@ def router(rooms: Rooms) -> APIRouter:
 def _identify(request: Request, response: Response) -> None:
     for name, value in ANTHROPIC.answer_headers(shown_id(request.scope)):
         response.headers[name.decode()] = value.decode()
-
-
-def _anthropic(name: str, model: Model, max_tokens: int) -> AnthropicModel:
-    return anthropic_model(model, max_tokens=max_tokens).model_copy(update={"id": name})

@@ -192,13 +192,14 @@ def _merged_choice(pieces: list[Chunk], tokens: Tokens | None) -> Chunk:
         next((piece.finish_reason for piece in reversed(pieces) if piece.finish_reason is not None), None),
         tokens,
         pieces[0].index,
-        _merged_calls([call for piece in pieces for call in piece.tool_calls]),
+        merged_calls([call for piece in pieces for call in piece.tool_calls]),
         tuple([logprob for piece in pieces for logprob in piece.logprobs]),
         tuple([vector for piece in pieces for vector in piece.vectors]),
     )
 
 
-def _merged_calls(pieces: list[ToolCall]) -> tuple[ToolCall, ...]:
+def merged_calls(pieces: Iterable[ToolCall]) -> tuple[ToolCall, ...]:
+    """The pieces of calls as whole calls, by their index."""
     calls: dict[int, list[ToolCall]] = {}
     for piece in pieces:
         calls.setdefault(piece.index, []).append(piece)

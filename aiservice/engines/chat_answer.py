@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from aiservice.core.types import Asked, Chunk, FinishReason, Generation, Logprob, Tokens, ToolCall, merged
+from aiservice.core.types import Asked, Chunk, FinishReason, Generation, Logprob, Tokens, ToolCall, merged_calls
 from aiservice.engines import failures
 from aiservice.engines.chat_request import NO_ARGUMENTS
 from aiservice.engines.model import EstimatedTokens
@@ -162,14 +162,9 @@ def whole_chunk(body: bytes, engine: str, generation: Generation) -> Chunk:
         text,
         finish_reason(choice.finish_reason, has_calls=bool(calls)),
         tokens_of(answer.usage) or estimated(engine, generation, count),
-        tool_calls=joined(pieces),
+        tool_calls=merged_calls(pieces),
         logprobs=told_logprobs(choice.logprobs, generation.logprobs),
     )
-
-
-def joined(pieces: Sequence[ToolCall]) -> tuple[ToolCall, ...]:
-    """The pieces of calls as whole calls."""
-    return merged([Chunk("", tool_calls=tuple(pieces)), Chunk("")])[0].tool_calls if pieces else ()
 
 
 def finish_reason(reason: str | None, *, has_calls: bool = False) -> FinishReason:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from aiservice.core.errors import EngineRefused, EngineUnreachable
-from aiservice.core.types import Chunk, Deadline, Embedding, Generation, Tokens
+from aiservice.core.types import Chunk, Deadline, Embedding, Generation, Tokens, merged_calls
 from aiservice.engines import failures
 from aiservice.engines.chat_answer import (
     CallPiece,
@@ -18,7 +18,6 @@ from aiservice.engines.chat_answer import (
     LogprobRow,
     estimated_prompt,
     finish_reason,
-    joined,
     logprobs_of,
     quarter,
 )
@@ -221,7 +220,7 @@ def _said(event: _Event, calls: CallPieces, generation: Generation) -> Chunk | N
     logprobs = () if generation.logprobs is None else logprobs_of(event.logprobs or (), generation.logprobs)
     known = len(calls)
     pieces = calls.take((message.tool_calls or ()) if message is not None else ())
-    whole = joined((*pieces, *[call for call in calls.rest() if call.index >= known]))
+    whole = merged_calls((*pieces, *[call for call in calls.rest() if call.index >= known]))
     return Chunk(text, tool_calls=whole, logprobs=logprobs) if text or whole or logprobs else None
 
 

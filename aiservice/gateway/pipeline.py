@@ -82,8 +82,7 @@ class Corridor:
 
     def _route(self, visit: Visit, asked: Asked) -> Route:
         route = self._registry.resolve(asked.model)
-        allowed = visit.caller.models
-        if allowed and route.model.name not in allowed and route.model.id not in allowed:
+        if not visit.caller.may_use(route.model.name, route.model.id):
             raise NotAllowed(f"This key may not use the model {route.model.name}.", param="model")
         _refuse_unfit(route.model, asked)
         return route

@@ -77,6 +77,10 @@ class Caller:
     def is_admin(self) -> bool:
         return "admin" in self.scopes
 
+    def may_use(self, *names: str) -> bool:
+        """Whether the key may use the model of these names; one without a list of models may use all."""
+        return not self.models or any(name in self.models for name in names)
+
     @property
     def is_local(self) -> bool:
         """Whether this is the built-in caller of development, not a key of a tenant that is called the same."""

@@ -1,16 +1,21 @@
-"""The engines that the conformance tests run over: scripted ones, and llama.cpp with a real model."""
+"""What the conformance tests run over: scripted engines, llama.cpp with a real model, a migrated main database."""
 
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from aiservice.engines import Engine, EngineSpec
 from aiservice.engines.llamacpp import SMOLLM2_NAME, embedded_model_path
 from aiservice.engines.openai_compat import OpenAICompatEngine
+from aiservice.stores.databases import MAIN_FILE, open_main
+from aiservice.stores.migrate import upgrade
 from tests.conformance.engines import (
     REAL,
     SCRIPTED,
@@ -64,3 +69,19 @@ async def subject(request: pytest.FixtureRequest, stack: AsyncExitStack) -> Subj
     limits = {"first_token_s": 0.001, "between_tokens_s": 0.0005, "total_s": 0.15}
     # A slot is freed at the next token, and a token may take long while all cores are at work on other tests.
     return Subject(engine, server.count_active, **names, **limits, patience_s=1.0, slot_free_s=1.0)
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A main database as a first start leaves it: it is copied, for migrating takes longer than most tests."""
+    folder = tmp_path_factory.mktemp("migrated")
+    upgrade(folder)
+    return folder / MAIN_FILE
+
+
+@pytest.fixture
+async def database(tmp_path: Path, migrated: Path) -> AsyncIterator[AsyncEngine]:
+    shutil.copy(migrated, tmp_path / MAIN_FILE)
+    engine = open_main(tmp_path)
+    yield engine
+    await engine.dispose()

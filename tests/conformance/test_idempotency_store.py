@@ -2,8 +2,7 @@
 
 import asyncio
 import random
-import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from aiservice.gateway.memory import MemoryIdempotencyStore
 from aiservice.gateway.port import LEASE_S, TTL_S
 from aiservice.gateway.sql import SqlIdempotencyStore, taking
 from aiservice.stores.databases import MAIN_FILE, open_main
-from aiservice.stores.migrate import upgrade
 
 STORES: dict[str, Callable[[AsyncEngine, Clock], IdempotencyStore]] = {
     "memory": lambda _, clock: MemoryIdempotencyStore(clock),
@@ -30,24 +28,9 @@ NOW_US = 1_750_000_000_000_000
 A, B = b"a" * 32, b"b" * 32
 
 
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("migrated")
-    upgrade(folder)
-    return folder / MAIN_FILE
-
-
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock(NOW_US)
-
-
-@pytest.fixture
-async def database(tmp_path: Path, migrated: Path) -> AsyncIterator[AsyncEngine]:
-    shutil.copy(migrated, tmp_path / MAIN_FILE)
-    engine = open_main(tmp_path)
-    yield engine
-    await engine.dispose()
 
 
 @pytest.fixture(params=STORES)

@@ -13,17 +13,9 @@ from aiservice.keys import ApiKey, KeyStore
 from aiservice.keys.memory import MemoryKeyStore
 from aiservice.keys.sql import SqlKeyStore
 from aiservice.stores.databases import MAIN_FILE, open_main
-from aiservice.stores.migrate import upgrade
 
 NOW_US = 1_750_000_000_000_000
 YEAR_US = 365 * 86_400_000_000
-
-
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("migrated")
-    upgrade(folder)
-    return folder / MAIN_FILE
 
 
 @pytest.fixture(params=["MemoryKeyStore", "SqlKeyStore"])

@@ -1,8 +1,7 @@
 """Every ResponseStore gives the same answers. A new backend is one more row in `STORES`."""
 
 import random
-import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from aiservice.gateway.responses.memory import MemoryResponseStore
 from aiservice.gateway.responses.port import LEASE_S
 from aiservice.gateway.responses.sql import SqlResponseStore
 from aiservice.stores.databases import MAIN_FILE, open_main
-from aiservice.stores.migrate import upgrade
 
 STORES: dict[str, Callable[[AsyncEngine, Clock], ResponseStore]] = {
     "memory": lambda _, clock: MemoryResponseStore(clock),
@@ -29,24 +27,9 @@ TTL_S = 86_400
 ENDING = Ending("completed", b'{"whole"}', b"chunks")
 
 
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("migrated")
-    upgrade(folder)
-    return folder / MAIN_FILE
-
-
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock(NOW_US)
-
-
-@pytest.fixture
-async def database(tmp_path: Path, migrated: Path) -> AsyncIterator[AsyncEngine]:
-    shutil.copy(migrated, tmp_path / MAIN_FILE)
-    engine = open_main(tmp_path)
-    yield engine
-    await engine.dispose()
 
 
 @pytest.fixture(params=STORES)

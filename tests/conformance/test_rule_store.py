@@ -14,18 +14,10 @@ from aiservice.limits import Rule, RuleStore
 from aiservice.limits.memory import MemoryRuleStore
 from aiservice.limits.sql import SqlRuleStore
 from aiservice.stores.databases import MAIN_FILE, open_main
-from aiservice.stores.migrate import upgrade
 
 NOW_US = 1_750_000_000_000_000
 ACME = Rule("acme", requests_per_hour=1_000, tokens_per_hour=50_000, concurrency=20)
 ANN = Rule("acme", "ann", requests_per_hour=10)
-
-
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("migrated")
-    upgrade(folder)
-    return folder / MAIN_FILE
 
 
 @pytest.fixture

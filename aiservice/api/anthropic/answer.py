@@ -5,7 +5,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from aiservice.core.types import Chunk, FinishReason, Tokens, ToolCall
+from aiservice.api.answers import arguments_of
+from aiservice.core.types import Chunk, FinishReason, Tokens
 
 StopReason = Literal["end_turn", "max_tokens", "tool_use", "refusal"]
 # A stop sequence ends a turn like any other end: engines do not tell the two apart, nor which sequence it was.
@@ -15,8 +16,6 @@ STOP_REASONS: Mapping[FinishReason, StopReason] = {
     "tool_calls": "tool_use",
     "content_filter": "refusal",
 }
-# What Anthropic's own documentation calls the field of an input that is no JSON object.
-INVALID_JSON = "INVALID_JSON"
 
 
 class MessageUsage(msgspec.Struct):
@@ -132,7 +131,7 @@ def whole_message(choices: Sequence[Chunk], *, id: str, model: str) -> MessageAn
     choice = choices[0]
     assert choice.tokens is not None
     content: list[MessageBlock] = [MessageText(choice.text)] if choice.text else []
-    content += [MessageToolUse(call.id, call.name, input_of(call)) for call in choice.tool_calls]
+    content += [MessageToolUse(call.id, call.name, arguments_of(call)) for call in choice.tool_calls]
     usage = MessageUsage(choice.tokens.prompt, choice.tokens.completion)
     return MessageAnswer(id, model, content, stop_reason(choice), usage)
 
@@ -152,14 +151,3 @@ def message_begin(tokens: Tokens | None, *, id: str, model: str) -> MessageStart
     """`tokens` where they are known already, of an answer that was kept."""
     usage = MessageUsage(0 if tokens is None else tokens.prompt, 0)
     return MessageStart(MessageAnswer(id, model, [], None, usage))
-
-
-def input_of(call: ToolCall) -> dict[str, Any]:
-    """A call's arguments as an object; a text that is none, of a model that failed or was cut, is kept inside one."""
-    if not call.arguments:
-        return {}
-    try:
-        value = msgspec.json.decode(call.arguments)
-    except (msgspec.DecodeError, RecursionError):
-        value = None
-    return value if isinstance(value, dict) else {INVALID_JSON: call.arguments}

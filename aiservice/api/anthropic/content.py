@@ -5,20 +5,19 @@ thought earlier is left out: no engine here takes it back.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
 from aiservice.api import prompt
+from aiservice.api.fields import CallId
 from aiservice.core.errors import FieldInvalid
 from aiservice.core.settings import Settings
 from aiservice.core.types import Image, Message, ToolCall
 
-BLOCKS_BETWEEN = "\n\n"
 FAILED = "The tool failed: "
 PICTURES_ONLY = "The result is in the pictures that follow."
 
-CallId = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 _encode = msgspec.json.Encoder().encode
 
 
@@ -108,9 +107,7 @@ def conversation(
             messages.append(Message(turn.role, content))
         else:
             messages += _messages(turn.role, content, names, param=f"messages[{row}].content", settings=settings)
-    pictures = sum([len(message.images) for message in messages])
-    if pictures > prompt.IMAGES_MAX:
-        raise FieldInvalid(f"messages has {pictures} images; at most {prompt.IMAGES_MAX} are taken.", param="messages")
+    prompt.refuse_many_images(sum([len(message.images) for message in messages]), "messages")
     return prompt.checked(messages, "messages", settings.server.prompt_characters_max)
 
 
@@ -148,7 +145,7 @@ def _messages(
 
 
 def _joined(blocks: Sequence[AnthropicText]) -> str:
-    return BLOCKS_BETWEEN.join([block.text for block in blocks if block.text])
+    return prompt.PARTS_BETWEEN.join([block.text for block in blocks if block.text])
 
 
 def _call(index: int, block: AnthropicToolUse) -> ToolCall:

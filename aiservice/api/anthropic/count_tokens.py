@@ -44,6 +44,7 @@ class CountTokensDoor(HotDoor[CountTokensRequest]):
 
     path = PATH
     surface = ANTHROPIC
+    takes_images = True
     decoder = msgspec.json.Decoder(CountTokensRequest)
     reply = CountTokensReply
     operation = Operation(
@@ -52,10 +53,6 @@ class CountTokensDoor(HotDoor[CountTokensRequest]):
         description="The tokens that the prompt of a message comes to, as the engine itself counts them.",
         answer=TokenCount,
     )
-
-    @property
-    def body_bytes_max(self) -> int:
-        return self.rooms.settings.server.image_body_bytes_max
 
     def asked(self, request: CountTokensRequest, visit: Visit) -> Generation:
         settings = self.rooms.settings

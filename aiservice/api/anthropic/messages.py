@@ -109,6 +109,7 @@ class MessagesDoor(HotDoor[MessagesRequest]):
 
     path = PATH
     surface = ANTHROPIC
+    takes_images = True
     decoder = msgspec.json.Decoder(MessagesRequest)
     reply = MessagesReply
     operation = Operation(
@@ -119,10 +120,6 @@ class MessagesDoor(HotDoor[MessagesRequest]):
         answer=answers.MessageAnswer,
         events=answers.EVENTS,
     )
-
-    @property
-    def body_bytes_max(self) -> int:
-        return self.rooms.settings.server.image_body_bytes_max
 
     def asked(self, request: MessagesRequest, visit: Visit) -> Generation:
         settings = self.rooms.settings

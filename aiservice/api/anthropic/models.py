@@ -36,10 +36,10 @@ class AnthropicModelPage(BaseModel):
     last_id: str | None
 
 
-def anthropic_model(model: Model, *, max_tokens: int) -> AnthropicModel:
-    """A model; `max_tokens` is the longest answer that the caller's tier may have."""
+def anthropic_model(name: str, model: Model, *, max_tokens: int) -> AnthropicModel:
+    """A model under the name by which it was asked for, or may be; `max_tokens` is the longest answer of the tier."""
     return AnthropicModel(
-        id=model.name, display_name=model.name, max_input_tokens=model.context_length, max_tokens=max_tokens
+        id=name, display_name=model.name, max_input_tokens=model.context_length, max_tokens=max_tokens
     )
 
 

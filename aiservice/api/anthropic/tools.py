@@ -1,15 +1,14 @@
 """Anthropic's tools and the choice among them."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
 from aiservice.api import prompt
+from aiservice.api.fields import ToolName
 from aiservice.core.errors import FieldInvalid
-from aiservice.core.types import Tool, ToolChoice
-
-ToolName = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+from aiservice.core.types import Tool, ToolChoice, ToolMode
 
 
 class AnthropicTool(msgspec.Struct):
@@ -55,20 +54,13 @@ def offered(tools: Sequence[AnthropicTool] | None) -> tuple[Tool, ...]:
 
 def chosen(choice: AnthropicToolChoice | None, tools: Sequence[Tool]) -> ToolChoice | None:
     """The choice, None where it is the usual one; raises `FieldInvalid` for one that the tools do not allow."""
-    if isinstance(choice, AnthropicChoiceNone):
-        return ToolChoice("none") if tools else None
-    if choice is None:
-        return None
+    if choice is None or isinstance(choice, AnthropicChoiceNone):
+        return prompt.tool_choice("auto" if choice is None else "none", None, tools)
     is_parallel = None if choice.disable_parallel_tool_use is None else not choice.disable_parallel_tool_use
-    if isinstance(choice, AnthropicChoiceAuto):
-        return None if is_parallel is None or not tools else ToolChoice("auto", None, is_parallel)
-    if not tools:
-        raise FieldInvalid("tool_choice asks for a tool and there are no tools.", param="tool_choice")
-    if isinstance(choice, AnthropicChoiceAny):
-        return ToolChoice("required", None, is_parallel)
-    if not any(tool.name == choice.name for tool in tools):
-        raise FieldInvalid("tool_choice.name is the name of no tool in tools.", param="tool_choice.name")
-    return ToolChoice("required", choice.name, is_parallel)
+    if isinstance(choice, AnthropicChoiceTool):
+        return prompt.tool_choice("required", choice.name, tools, is_parallel=is_parallel, param="tool_choice.name")
+    mode: ToolMode = "auto" if isinstance(choice, AnthropicChoiceAuto) else "required"
+    return prompt.tool_choice(mode, None, tools, is_parallel=is_parallel)
 
 
 def _tool(row: int, tool: AnthropicTool) -> Tool:

@@ -67,6 +67,7 @@ class ChatDoor(HotDoor[OllamaChatRequest]):
 
     path = PATH
     surface = OLLAMA
+    takes_images = True
     decoder = msgspec.json.Decoder(OllamaChatRequest)
     reply = ChatReply
     operation = Operation(
@@ -77,10 +78,6 @@ class ChatDoor(HotDoor[OllamaChatRequest]):
         events=(OllamaChatLine, OllamaChatAnswer),
         stream_type=NDJSON,
     )
-
-    @property
-    def body_bytes_max(self) -> int:
-        return self.rooms.settings.server.image_body_bytes_max
 
     def ready(self, request: OllamaChatRequest, visit: Visit) -> bytes | None:
         if request.messages:

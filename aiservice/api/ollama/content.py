@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from aiservice.api import prompt
+from aiservice.api.answers import arguments_of, read_arguments
 from aiservice.core.errors import FieldInvalid
 from aiservice.core.settings import Settings
 from aiservice.core.types import FinishReason, Image, Message, Tool, ToolCall
@@ -21,7 +22,6 @@ _SIGNATURES: Mapping[bytes, str] = {
     b"GIF89a": "image/gif",
 }
 _encode = msgspec.json.Encoder().encode
-_decode_arguments = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class OllamaFunctionCall(msgspec.Struct):
@@ -67,9 +67,7 @@ class OllamaTool(msgspec.Struct):
 
 def messages_of(turns: Sequence[OllamaMessage], settings: Settings) -> list[Message]:
     """The conversation; raises `FieldInvalid` for a picture that is none, or where none belongs."""
-    images = sum([len(turn.images) for turn in turns if turn.images])
-    if images > prompt.IMAGES_MAX:
-        raise FieldInvalid(f"messages has {images} images; at most {prompt.IMAGES_MAX} are taken.", param="messages")
+    prompt.refuse_many_images(sum([len(turn.images) for turn in turns if turn.images]), "messages")
     return [_message(turn, row, settings) for row, turn in enumerate(turns)]
 
 
@@ -95,10 +93,6 @@ def response_format_of(form: str | Mapping[str, Any] | None) -> Mapping[str, Any
     return {"type": "json_object"} if isinstance(form, str) else prompt.schema_format(form)
 
 
-# Under this name Anthropic's door keeps such a text too.
-INVALID_JSON = "INVALID_JSON"
-
-
 def calls_of(calls: Iterable[ToolCall], finish_reason: FinishReason | None) -> list[OllamaCall]:
     """A whole answer's calls, their arguments as objects.
 
@@ -107,13 +101,9 @@ def calls_of(calls: Iterable[ToolCall], finish_reason: FinishReason | None) -> l
     """
     whole: list[OllamaCall] = []
     for call in calls:
-        try:
-            arguments = _decode_arguments(call.arguments or "{}")
-        except (msgspec.DecodeError, RecursionError):
-            if finish_reason == "length":
-                continue
-            arguments = {INVALID_JSON: call.arguments}
-        whole.append(OllamaCall(OllamaFunctionCall(call.name, arguments), call.id))
+        if finish_reason == "length" and read_arguments(call) is None:
+            continue
+        whole.append(OllamaCall(OllamaFunctionCall(call.name, arguments_of(call)), call.id))
     return whole
 
 

@@ -1,19 +1,17 @@
 """POST /api/embed, and its older form POST /api/embeddings: texts as vectors. An input is never cut."""
 
-import sys
-from array import array
 from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
 
+from aiservice.api import prompt
+from aiservice.api.answers import numbers
 from aiservice.api.fields import ModelName
 from aiservice.api.hot import HotDoor, Operation, Reply
 from aiservice.api.ollama.models import found
 from aiservice.api.ollama.request import plain_name
-from aiservice.api.parse import refuse_nul
 from aiservice.api.surfaces import OLLAMA
-from aiservice.core.errors import FieldInvalid
 from aiservice.core.types import Chunk, Embedding
 from aiservice.gateway import Visit
 
@@ -38,7 +36,7 @@ class OllamaEmbedAnswer(msgspec.Struct):
     """A vector for each input, in their order; durations in nanoseconds."""
 
     model: str
-    embeddings: list[list[float]]
+    embeddings: list[tuple[float, ...]]
     total_duration: int = 0
     load_duration: int = 0
     prompt_eval_count: int = 0
@@ -54,7 +52,7 @@ class OllamaEmbeddingsRequest(msgspec.Struct):
 class OllamaEmbeddingsAnswer(msgspec.Struct):
     """The text's vector."""
 
-    embedding: list[float]
+    embedding: Sequence[float]
 
 
 class EmbedReply(Reply[OllamaEmbedRequest]):
@@ -64,7 +62,7 @@ class EmbedReply(Reply[OllamaEmbedRequest]):
         chunk = choices[0]
         assert chunk.tokens is not None
         elapsed_ns = round((self.rooms.clock.monotonic_s() - self.visit.started_s) * _NANO)
-        vectors = [_numbers(vector) for vector in chunk.vectors]
+        vectors = [numbers(vector) for vector in chunk.vectors]
         return _encode(OllamaEmbedAnswer(self.answer.model, vectors, elapsed_ns, 0, chunk.tokens.prompt))
 
 
@@ -72,7 +70,7 @@ class EmbeddingsReply(Reply[OllamaEmbeddingsRequest]):
     """The vector as Ollama's older route says it."""
 
     def whole(self, choices: Sequence[Chunk]) -> bytes:
-        return _encode(OllamaEmbeddingsAnswer(_numbers(choices[0].vectors[0])))
+        return _encode(OllamaEmbeddingsAnswer(numbers(choices[0].vectors[0])))
 
 
 class EmbedDoor(HotDoor[OllamaEmbedRequest]):
@@ -97,8 +95,8 @@ class EmbedDoor(HotDoor[OllamaEmbedRequest]):
 
     def asked(self, request: OllamaEmbedRequest, visit: Visit) -> Embedding:
         texts = (request.input,) if isinstance(request.input, str) else tuple(request.input or ())
-        _refuse_bad(texts, "input", self.rooms.settings.server.prompt_characters_max)
-        return Embedding(plain_name(request.model), texts, request.dimensions or None)
+        checked = prompt.checked_texts(texts, "input", self.rooms.settings.server.prompt_characters_max)
+        return Embedding(plain_name(request.model), checked, request.dimensions or None)
 
 
 class EmbeddingsDoor(HotDoor[OllamaEmbeddingsRequest]):
@@ -122,25 +120,6 @@ class EmbeddingsDoor(HotDoor[OllamaEmbeddingsRequest]):
         return _encode(OllamaEmbeddingsAnswer([]))
 
     def asked(self, request: OllamaEmbeddingsRequest, visit: Visit) -> Embedding:
-        texts = (request.prompt or "",)
-        _refuse_bad(texts, "prompt", self.rooms.settings.server.prompt_characters_max)
+        characters_max = self.rooms.settings.server.prompt_characters_max
+        texts = prompt.checked_texts((request.prompt or "",), "prompt", characters_max)
         return Embedding(plain_name(request.model), texts)
-
-
-def _refuse_bad(texts: Sequence[str], param: str, characters_max: int) -> None:
-    for text in texts:
-        if not text:
-            raise FieldInvalid(f"{param} has an empty text in it, which has no vector.", param=param)
-        refuse_nul(text, param)
-        if len(text) > characters_max:
-            raise FieldInvalid(
-                f"{param} has a text of {len(text)} characters; at most {characters_max} are taken.", param=param
-            )
-
-
-def _numbers(vector: bytes) -> list[float]:
-    """A vector of float32, little-endian, as numbers."""
-    numbers = array("f", vector)
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return numbers.tolist()

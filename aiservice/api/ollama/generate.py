@@ -69,6 +69,7 @@ class GenerateDoor(HotDoor[OllamaGenerateRequest]):
 
     path = PATH
     surface = OLLAMA
+    takes_images = True
     decoder = msgspec.json.Decoder(OllamaGenerateRequest)
     reply = GenerateReply
     operation = Operation(
@@ -79,10 +80,6 @@ class GenerateDoor(HotDoor[OllamaGenerateRequest]):
         events=(OllamaGenerateLine, OllamaGenerateAnswer),
         stream_type=NDJSON,
     )
-
-    @property
-    def body_bytes_max(self) -> int:
-        return self.rooms.settings.server.image_body_bytes_max
 
     def ready(self, request: OllamaGenerateRequest, visit: Visit) -> bytes | None:
         if request.prompt:

@@ -20,6 +20,7 @@ class ChatDoor(HotDoor[ChatRequest]):
 
     path = PATH
     surface = OPENAI
+    takes_images = True
     decoder = msgspec.json.Decoder(ChatRequest)
     reply = ChatReply
     operation = Operation(
@@ -30,10 +31,6 @@ class ChatDoor(HotDoor[ChatRequest]):
         answer=ChatAnswer,
         events=(ChatChunk,),
     )
-
-    @property
-    def body_bytes_max(self) -> int:
-        return self.rooms.settings.server.image_body_bytes_max
 
     def asked(self, request: ChatRequest, visit: Visit) -> Generation:
         settings = self.rooms.settings

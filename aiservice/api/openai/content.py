@@ -10,14 +10,12 @@ from typing import Annotated, Any
 import msgspec
 
 from aiservice.api import prompt
+from aiservice.api.fields import CallId
 from aiservice.core.errors import FieldInvalid
 from aiservice.core.settings import Settings
 from aiservice.core.types import Image, Message, Role, ToolCall
 
-PARTS_BETWEEN = "\n\n"
-
 Nothing = Annotated[Any, msgspec.Meta(extra_json_schema={"type": "null"})]
-CallId = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
 
 class ChatText(msgspec.Struct, tag_field="type", tag="text"):
@@ -175,7 +173,7 @@ def _text(content: ChatContent, param: str, also: type[ChatPart] = ChatText) -> 
             texts.append(part.text)
         elif isinstance(part, ChatRefusal):
             texts.append(part.refusal)
-    return PARTS_BETWEEN.join([text for text in texts if text])
+    return prompt.PARTS_BETWEEN.join([text for text in texts if text])
 
 
 def _refused_part(part: ChatPart, also: type[ChatPart], param: str) -> FieldInvalid:

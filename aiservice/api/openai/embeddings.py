@@ -1,14 +1,14 @@
 """POST /v1/embeddings: texts as vectors."""
 
-import struct
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
 
+from aiservice.api import prompt
+from aiservice.api.answers import numbers
 from aiservice.api.fields import Count, ModelName
 from aiservice.api.hot import HotDoor, Operation, Reply
-from aiservice.api.parse import refuse_nul
 from aiservice.api.surfaces import OPENAI
 from aiservice.core.errors import FieldInvalid
 from aiservice.core.types import Chunk, Embedding
@@ -16,7 +16,6 @@ from aiservice.gateway import Visit
 
 PATH = "/v1/embeddings"
 INPUTS_MAX = 2_048
-FLOAT_BYTES = 4
 
 _Text = Annotated[str, msgspec.Meta(min_length=1)]
 _encode = msgspec.json.Encoder().encode
@@ -63,7 +62,7 @@ class EmbeddingReply(Reply[EmbeddingRequest]):
         assert chunk.tokens is not None
         is_base64 = self.request.encoding_format == "base64"
         rows = [
-            EmbeddingRow("embedding", index, vector if is_base64 else _numbers(vector))
+            EmbeddingRow("embedding", index, vector if is_base64 else numbers(vector))
             for index, vector in enumerate(chunk.vectors)
         ]
         usage = EmbeddingUsage(chunk.tokens.prompt, chunk.tokens.total)
@@ -85,14 +84,8 @@ class EmbeddingDoor(HotDoor[EmbeddingRequest]):
     )
 
     def asked(self, request: EmbeddingRequest, visit: Visit) -> Embedding:
-        texts = _texts(request.input)
         characters_max = self.rooms.settings.server.prompt_characters_max
-        for text in texts:
-            refuse_nul(text, "input")
-            if len(text) > characters_max:
-                raise FieldInvalid(
-                    f"input has a text of {len(text)} characters; at most {characters_max} are taken.", param="input"
-                )
+        texts = prompt.checked_texts(_texts(request.input), "input", characters_max)
         return Embedding(request.model, texts, request.dimensions)
 
 
@@ -107,7 +100,3 @@ def _texts(asked: str | Sequence[str | int | list[int]]) -> tuple[str, ...]:
             param="input",
         )
     return texts
-
-
-def _numbers(vector: bytes) -> tuple[float, ...]:
-    return struct.unpack(f"<{len(vector) // FLOAT_BYTES}f", vector)

@@ -6,7 +6,6 @@ from typing import Any, Literal
 import msgspec
 
 from aiservice.api import prompt
-from aiservice.api.openai.content import PARTS_BETWEEN
 from aiservice.core.errors import FieldInvalid
 from aiservice.core.settings import Settings
 from aiservice.core.types import Image, Message, Role, ToolCall
@@ -62,8 +61,7 @@ def conversation(
         taken.add(kept.id)
         items.append(kept)
     pictures = sum(part.type == "input_image" for item in items for part in _parts(item.content))
-    if pictures > prompt.IMAGES_MAX:
-        raise FieldInvalid(f"input has {pictures} images; at most {prompt.IMAGES_MAX} are taken.", param="input")
+    prompt.refuse_many_images(pictures, "input")
     return items
 
 
@@ -192,7 +190,7 @@ def _parts(content: str | list[ResponsePart] | None) -> Sequence[ResponsePart]:
 def _joined(content: str | list[ResponsePart] | None) -> str:
     if isinstance(content, str):
         return content
-    return PARTS_BETWEEN.join([part.text for part in _parts(content) if part.text])
+    return prompt.PARTS_BETWEEN.join([part.text for part in _parts(content) if part.text])
 
 
 def _shown(kind: str) -> str:

@@ -15,7 +15,6 @@ from aiservice.api.openai.response_object import (
     ResponseTool,
     ResponseToolChoice,
 )
-from aiservice.api.openai.tools import choice_of
 from aiservice.core.errors import FieldInvalid
 from aiservice.core.settings import Settings
 from aiservice.core.types import Generation, Message, Tool, ToolChoice
@@ -147,10 +146,10 @@ def _tools(request: ResponsesRequest) -> tuple[Tool, ...]:
 def _tool_choice(request: ResponsesRequest, tools: tuple[Tool, ...]) -> ToolChoice | None:
     choice, is_parallel = request.tool_choice, request.parallel_tool_calls
     if not isinstance(choice, ResponseToolChoice):
-        return choice_of(choice or "auto", None, tools, is_parallel=is_parallel)
+        return prompt.tool_choice(choice or "auto", None, tools, is_parallel=is_parallel)
     if choice.type != "function" or choice.name is None:
         raise FieldInvalid("tool_choice is none, auto, required, or a function by its name.", param="tool_choice")
-    return choice_of("required", choice.name, tools, is_parallel=is_parallel)
+    return prompt.tool_choice("required", choice.name, tools, is_parallel=is_parallel)
 
 
 def _response_format(request: ResponsesRequest) -> Any:

@@ -85,6 +85,7 @@ class ResponsesDoor(HotDoor[ResponsesRequest]):
 
     path = PATH
     surface = OPENAI
+    takes_images = True
     decoder = msgspec.json.Decoder(ResponsesRequest)
     reply = ResponsesReply
     operation = Operation(
@@ -97,10 +98,6 @@ class ResponsesDoor(HotDoor[ResponsesRequest]):
         answer=ResponseObject,
         events=EVENTS,
     )
-
-    @property
-    def body_bytes_max(self) -> int:
-        return self.rooms.settings.server.image_body_bytes_max
 
     async def translated(self, request: ResponsesRequest, visit: Visit) -> Asked:
         """The request's input becomes the whole conversation."""

@@ -1,21 +1,20 @@
 """OpenAI's tools and the choice among them."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
 from aiservice.api import prompt
+from aiservice.api.fields import ToolName
 from aiservice.core.errors import FieldInvalid
 from aiservice.core.types import Tool, ToolChoice, ToolMode
-
-FunctionName = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 
 
 class ChatFunction(msgspec.Struct):
     """A function of the client's; `parameters` is a JSON schema, which a `strict` one's arguments satisfy."""
 
-    name: FunctionName
+    name: ToolName
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
@@ -31,7 +30,7 @@ class ChatTool(msgspec.Struct):
 class ChatNamedFunction(msgspec.Struct):
     """A function by its name."""
 
-    name: FunctionName
+    name: ToolName
 
 
 class ChatNamedTool(msgspec.Struct):
@@ -72,29 +71,14 @@ def offered(tools: Sequence[ChatTool] | None, choice: ChatChoice | None) -> tupl
 def chosen(choice: ChatChoice | None, tools: Sequence[Tool], *, is_parallel: bool | None) -> ToolChoice | None:
     """The choice among tools that `offered` gave; raises `FieldInvalid` for one that they do not allow."""
     if choice is None or isinstance(choice, str):
-        return choice_of(choice or "auto", None, tools, is_parallel=is_parallel)
+        return prompt.tool_choice(choice or "auto", None, tools, is_parallel=is_parallel)
     if choice.type == "allowed_tools" and choice.allowed_tools is not None:
-        return choice_of(choice.allowed_tools.mode, None, tools, is_parallel=is_parallel)
+        return prompt.tool_choice(choice.allowed_tools.mode, None, tools, is_parallel=is_parallel)
     if choice.type == "function" and choice.function is not None:
-        return choice_of("required", choice.function.name, tools, is_parallel=is_parallel)
+        return prompt.tool_choice("required", choice.function.name, tools, is_parallel=is_parallel)
     raise FieldInvalid(
         "tool_choice names no function; other kinds of tools are not to be had here.", param="tool_choice"
     )
-
-
-def choice_of(
-    mode: ToolMode, name: str | None, tools: Sequence[Tool], *, is_parallel: bool | None
-) -> ToolChoice | None:
-    """A choice in the corridor's words, None where it is the usual one; raises `FieldInvalid`."""
-    if not tools:
-        if mode == "required":
-            raise FieldInvalid("tool_choice asks for a tool and there are no tools.", param="tool_choice")
-        return None
-    if mode == "auto" and is_parallel is None:
-        return None
-    if name is not None and not any(tool.name == name for tool in tools):
-        raise FieldInvalid("tool_choice is the name of no tool in tools.", param="tool_choice")
-    return ToolChoice(mode, name, None if mode == "none" else is_parallel)
 
 
 def _tool(row: int, tool: ChatTool) -> Tool:

@@ -14,7 +14,7 @@ def model(name: str) -> Model:
     return Model(name, "fake", name, None, 4_096, True, ("chat", "stream"))
 
 
-MODELS = [anthropic_model(model(name), max_tokens=1_024) for name in "abcde"]
+MODELS = [anthropic_model(name, model(name), max_tokens=1_024) for name in "abcde"]
 
 
 def page(limit: int = 2, **cursor: Any) -> AnthropicModelPage:
