@@ -5,7 +5,7 @@ caller's: nothing that they refer to is fetched, and the work on their patterns 
 """
 
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import jsonschema_rs
 import msgspec
@@ -81,13 +81,9 @@ def _response_schema(generation: Generation) -> tuple[str | None, Any]:
 def _validator(schema: Any, what: str, param: str) -> jsonschema_rs.Validator:
     try:
         bound(schema)
-        return jsonschema_rs.validator_for(schema, retriever=_fetch_nothing, pattern_options=_PATTERNS)
+        return jsonschema_rs.validator_for(schema, offline=True, pattern_options=_PATTERNS)
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError, TypeError) as error:
         raise FieldInvalid(f"{what} is no JSON schema: {_first_line(error)}.", param=param) from None
-
-
-def _fetch_nothing(uri: str) -> NoReturn:
-    raise ValueError(f"it refers to {uri[:100]}, and nothing is fetched; put it under $defs")
 
 
 def _check(text: str, schema: jsonschema_rs.Validator | None, what: str) -> None:

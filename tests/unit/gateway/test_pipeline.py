@@ -16,6 +16,7 @@ from aiservice.core.errors import (
     EngineBusy,
     EngineError,
     EngineTimeout,
+    ModelUnfit,
     NotAllowed,
     NotCached,
     SpoolFull,
@@ -24,7 +25,7 @@ from aiservice.core.errors import (
 )
 from aiservice.core.ids import uuid7
 from aiservice.core.settings import CacheSettings, KeySettings, LimitSettings, UsageSettings
-from aiservice.core.types import Chunk, Deadline, Generation, Message
+from aiservice.core.types import Asked, Chunk, Deadline, Embedding, Generation, Image, Message, merged
 from aiservice.engines import Registry
 from aiservice.engines.fake import FakeEngine, Say
 from aiservice.engines.model import EngineSpec, Price
@@ -342,6 +343,47 @@ async def test_a_model_that_the_key_may_not_use(house: House) -> None:
     with pytest.raises(NotAllowed):
         await house.corridor.answer(visit, generation("?"), POLICY_DEFAULT)
     assert (await house.rows(1))[0].status_code == 403
+
+
+PICTURE = Message("user", "?", (Image("data:image/png;base64,AAAA"),))
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        (Embedding("echo", ("text",)), "makes no embeddings"),
+        (Generation("embed", (Message("user", "?"),), 0.0, 5), "makes embeddings only"),
+        (Generation("echo", (PICTURE,), 0.0, 5), "takes no images"),
+    ],
+)
+async def test_what_a_model_cannot_do_is_refused_with_a_row_and_takes_nothing(
+    house: House, asked: Asked, says: str
+) -> None:
+    with pytest.raises(ModelUnfit, match=says):
+        await house.corridor.answer(house.visit(), asked, POLICY_DEFAULT)
+    assert (await house.rows(1))[0].status_code == 400
+
+
+async def test_vectors_are_answered_and_kept_like_any_answer(house: House) -> None:
+    states = []
+    for _ in range(2):
+        answer = await house.corridor.answer(house.visit(), Embedding("embed", ("text",)), POLICY_DEFAULT)
+        async with aclosing(answer.rest):
+            async for _chunk in answer.rest:
+                pass
+        states.append((answer.cache_state, len(answer.first.vectors)))
+    assert states == [("MISS", 1), ("HIT", 1)]
+
+
+async def test_several_choices_are_replayed_in_their_order(house: House) -> None:
+    asked = Generation("echo", (Message("user", "?"),), 0.7, 100, n=2)
+    told = []
+    for _ in range(2):
+        answer = await house.corridor.answer(house.visit(), asked, POLICY_DEFAULT)
+        async with aclosing(answer.rest):
+            told.append(merged([answer.first, *[chunk async for chunk in answer.rest]]))
+    assert [(choice.index, choice.text) for choice in told[0]] == [(0, "echo: ?"), (1, "echo: ?")]
+    assert told[0] == told[1]
 
 
 async def test_only_if_cached_without_an_entry_takes_a_request_and_no_tokens(house: House) -> None:

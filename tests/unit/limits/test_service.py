@@ -231,6 +231,7 @@ async def test_the_tightest_bucket_speaks_in_usage_and_headers_alike(user: int, 
     assert (found[b"x-ratelimit-limit"], standing.limit) == (b"%d" % speaks, speaks)
     assert (found[b"x-ratelimit-remaining"], standing.remaining) == (b"%d" % (speaks - 1), speaks - 1)
     assert found[b"x-ratelimit-reset"] == b"%d" % standing.reset_at_s
+    assert dict(limits.anthropic_headers(decision))[b"anthropic-ratelimit-requests-limit"] == b"%d" % speaks
     assert [(one.of, one.max, one.used) for one in allowances] == [
         ("key", 3, 1),
         ("user", user, 1),
