@@ -64,10 +64,11 @@ class Client:
         headers: dict[str, str | None] | None = None,
         leave_after_s: float | None = None,
         leave_after_chunks: int | None = None,
+        leave: asyncio.Event | None = None,
     ) -> Response:
-        """Sends a request; a body that is not bytes is sent as JSON. `leave_*` closes the connection then."""
+        """Sends a request; a body that is not bytes is sent as JSON. `leave*` closes the connection then."""
         response = Response()
-        gone = asyncio.Event()
+        gone = leave or asyncio.Event()
         content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         requests = iter([{"type": "http.request", "body": content, "more_body": False}])
 

@@ -1,13 +1,16 @@
 """POST /ai/generate: equal requests that run at once, in one worker and in two that share their files."""
 
 import asyncio
+import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
 
 from aiservice.app import create_app
+from aiservice.stores.databases import CACHE_FILE
 from tests.api.asgi_client import Client, Response, running
 from tests.api.conftest import Service
 from tests.api.rows import rows_of
@@ -15,6 +18,8 @@ from tests.api.rows import rows_of
 PATH = "/ai/generate"
 ASK: dict[str, Any] = {"prompt": "What is Docker?", "model": "slow-20"}
 STREAM = ASK | {"stream": True}
+SLOW = ASK | {"model": "slow-50"}
+SLOW_STREAM = SLOW | {"stream": True}
 TEXT = "".join(f"word{n} " for n in range(20))
 
 
@@ -37,6 +42,18 @@ def text_of(answer: Response) -> str:
 
 def cached_of(rows: list[dict[str, Any]]) -> list[tuple[int, bool]]:
     return sorted((row["total_tokens"], row["response_cached"]) for row in rows)
+
+
+def marks_of_waiting(service: Service) -> list[int | None]:
+    """Of each running flight: when another worker last said that it waits for it."""
+    with closing(sqlite3.connect(service.settings.server.data_dir / CACHE_FILE)) as connection:
+        return [mark for (mark,) in connection.execute("select wanted_at from ai_cache_leases")]
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not holds():
+            await asyncio.sleep(0.005)
 
 
 async def test_equal_requests_at_once_reach_the_engine_once(service: Service, client: Client) -> None:
@@ -97,28 +114,37 @@ async def test_a_failure_gives_the_followers_their_request_back(client: Client) 
 
 
 async def test_a_leader_that_leaves_goes_on_for_its_followers(service: Service, client: Client) -> None:
-    leader = asyncio.create_task(client.post(PATH, STREAM, leave_after_s=0.15))
-    await asyncio.sleep(0.05)
-    follower = await client.post(PATH, ASK)
+    leave = asyncio.Event()
+    leader = asyncio.create_task(client.post(PATH, SLOW_STREAM, leave=leave))
+    await until(lambda: len(marks_of_waiting(service)) == 1)
+    follower = asyncio.create_task(client.post(PATH, SLOW))
+    await asyncio.sleep(0.2)
+    leave.set()
     await leader
-    assert (follower.status, follower.header("x-cache"), text_of(follower)) == (200, "HIT", TEXT)
+    answer = await follower
+    assert (answer.status, answer.header("x-cache"), text_of(answer)) == (200, "HIT", TEXT)
     rows = await rows_of(service, client, count=2)
     assert sorted((row["status_code"], row["total_tokens"]) for row in rows) == [(200, 0), (499, 23)]
 
 
 async def test_a_flight_that_all_have_left_is_called_off(service: Service, client: Client) -> None:
-    await asyncio.gather(*(client.post(PATH, STREAM, leave_after_s=0.15 + n / 50) for n in range(3)))
+    leave = asyncio.Event()
+    streams = [asyncio.create_task(client.post(PATH, SLOW_STREAM, leave=leave)) for _ in range(3)]
+    await until(lambda: len(marks_of_waiting(service)) == 1)
+    await asyncio.sleep(0.2)
+    leave.set()
+    await asyncio.gather(*streams)
     rows = await rows_of(service, client, count=3)
     assert [row["status_code"] for row in rows] == [499] * 3
     assert sorted(row["total_tokens"] > 0 for row in rows) == [False, False, True]
     assert max(row["completion_tokens"] for row in rows) < 20
-    assert (await client.post(PATH, ASK)).header("x-cache") == "MISS"
+    assert (await client.post(PATH, SLOW)).header("x-cache") == "MISS"
 
 
 async def test_a_follower_that_leaves_disturbs_nobody(service: Service, client: Client) -> None:
-    leader = asyncio.create_task(client.post(PATH, ASK))
-    await asyncio.sleep(0.05)
-    await client.post(PATH, ASK, leave_after_s=0.1)
+    leader = asyncio.create_task(client.post(PATH, SLOW))
+    await until(lambda: len(marks_of_waiting(service)) == 1)
+    await client.post(PATH, SLOW, leave_after_s=0.2)
     assert text_of(await leader) == TEXT
     rows = await rows_of(service, client, count=2)
     assert sorted((row["status_code"], row["total_tokens"]) for row in rows) == [(200, 23), (499, 0)]
@@ -127,9 +153,9 @@ async def test_a_follower_that_leaves_disturbs_nobody(service: Service, client: 
 async def test_a_revoked_leader_does_not_end_its_followers_stream(service: Service) -> None:
     keys = [await service.new_key(), await service.new_key()]
     first, second = (service.client(key["api_key"]) for key in keys)
-    leader = asyncio.create_task(first.post(PATH, STREAM | {"model": "slow-50"}))
+    leader = asyncio.create_task(first.post(PATH, SLOW_STREAM))
     await asyncio.sleep(0.1)
-    follower = asyncio.create_task(second.post(PATH, STREAM | {"model": "slow-50"}))
+    follower = asyncio.create_task(second.post(PATH, SLOW_STREAM))
     await asyncio.sleep(0.1)
     await service.admin("POST", "/auth/revoke-key", {"key_id": keys[0]["key_id"]})
     assert (await leader).events[-1]["error"]["code"] == "keys.refused"
@@ -138,7 +164,7 @@ async def test_a_revoked_leader_does_not_end_its_followers_stream(service: Servi
 
 async def test_a_revoked_key_ends_its_stream_that_nobody_shares(service: Service) -> None:
     key = await service.new_key()
-    stream = STREAM | {"model": "slow-50"}
+    stream = SLOW_STREAM
     client = service.client(key["api_key"])
     running_stream = asyncio.create_task(client.post(PATH, stream, headers={"cache-control": "no-store"}))
     await asyncio.sleep(0.1)
@@ -157,11 +183,14 @@ async def test_workers_share_a_flight(service: Service, client: Client, elsewher
 async def test_a_leader_that_leaves_goes_on_for_another_worker(
     service: Service, client: Client, elsewhere: Client
 ) -> None:
-    leader = asyncio.create_task(client.post(PATH, STREAM, leave_after_s=0.15))
-    await asyncio.sleep(0.05)
-    follower = await elsewhere.post(PATH, ASK)
+    leave = asyncio.Event()
+    leader = asyncio.create_task(client.post(PATH, STREAM, leave=leave))
+    await until(lambda: len(marks_of_waiting(service)) == 1)
+    follower = asyncio.create_task(elsewhere.post(PATH, ASK))
+    await until(lambda: None not in marks_of_waiting(service))
+    leave.set()
     await leader
-    assert (follower.header("x-cache"), text_of(follower)) == ("HIT", TEXT)
+    assert ((await follower).header("x-cache"), text_of(await follower)) == ("HIT", TEXT)
 
 
 async def test_a_failure_elsewhere_is_tried_again_here(client: Client, elsewhere: Client) -> None:
