@@ -228,9 +228,8 @@ class HotDoor(ABC, Generic[_Request]):
     async def _refuse(self, scope: Scope, send: Send, caller: Caller, *, error: AIServiceError) -> None:
         note(error)
         if isinstance(error, TakeRefused):
-            # The decision says how the limits stood then, and how long to wait.
+            # The decision says how the limits stood then.
             limits = self.surface.limit_headers(self.rooms.limits, error.decision)
-            limits = [header for header in limits if header[0] != b"retry-after"]
         else:
             limits = await standing(self.rooms, caller, self.surface)
         await send_error(scope, send, error, limits=limits)

@@ -8,7 +8,7 @@ too (reset in RFC 3339). Of several limits of a kind the tightest speaks.
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from aiservice.limits.model import NEVER_S, Decision, Standing
+from aiservice.limits.model import Decision, Standing
 
 Header = tuple[bytes, bytes]
 
@@ -22,8 +22,6 @@ def of(decision: Decision) -> list[Header]:
     headers = _requests(tightest(requests)) if requests else []
     if tokens:
         headers += _tokens(tightest(tokens))
-    if not decision.is_allowed and decision.retry_after_s < NEVER_S:
-        headers.append((b"retry-after", b"%d" % decision.retry_after_s))
     return headers
 
 

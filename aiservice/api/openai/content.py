@@ -119,6 +119,7 @@ def conversation(turns: Sequence[ChatTurn], settings: Settings) -> tuple[Message
             messages.append(Message(_ROLES[type(turn)], turn.content))
         else:
             messages.append(_message(turn, names, param=f"messages[{row}]", settings=settings))
+    prompt.refuse_many_images(sum([len(message.images) for message in messages]), "messages")
     return prompt.checked(messages, "messages", settings.server.prompt_characters_max)
 
 

@@ -3,7 +3,6 @@
 import pytest
 
 from aiservice.limits import Decision, Standing, headers
-from aiservice.limits.model import NEVER_S
 
 REQUESTS = Standing("requests:key:a", 100, 97, 1_750_000_108, 0, 108, 3_600)
 TOKENS = Standing("tokens:key:a", 1_000, 400, 1_750_002_160, 0, 2_160, 3_600)
@@ -40,25 +39,18 @@ def test_of_several_limits_of_a_kind_the_tightest_speaks() -> None:
     assert (found[b"x-ratelimit-limit"], found[b"x-ratelimit-remaining"]) == (b"5000", b"12")
 
 
-def test_a_refusal_shows_the_limit_that_refused_and_when_to_retry() -> None:
+def test_a_refusal_shows_the_limit_that_refused() -> None:
     empty_later = Standing("requests:tenant:acme", 5_000, 3, 1_750_000_999, 9, 999, 3_600)
     decision = Decision(False, (REQUESTS, empty_later), "requests:tenant:acme", 9)
     found = dict(headers.of(decision))
     assert found[b"x-ratelimit-limit"] == b"5000"
-    assert found[b"retry-after"] == b"9"
 
 
-def test_a_refusal_by_the_only_bucket_has_retry_after() -> None:
+def test_when_to_try_again_is_said_by_the_error_and_not_here() -> None:
     empty = Standing("requests:key:a", 100, 0, 1_750_003_600, 36, 3_600, 3_600)
     found = dict(headers.of(Decision(False, (empty,), "requests:key:a", 36)))
-    assert (found[b"x-ratelimit-remaining"], found[b"retry-after"]) == (b"0", b"36")
-
-
-def test_nobody_is_told_to_retry_what_never_fits() -> None:
-    never = Standing("tokens:key:a", 10, 10, 1_750_000_000, NEVER_S, 0, 3_600)
-    names = [name for name, _ in headers.of(Decision(False, (never,), "tokens:key:a", NEVER_S))]
-    assert b"retry-after" not in names
-    assert b"x-ratelimit-limit-tokens" in names
+    assert found[b"x-ratelimit-remaining"] == b"0"
+    assert b"retry-after" not in found
 
 
 def test_a_decision_over_no_bucket_has_no_headers() -> None:

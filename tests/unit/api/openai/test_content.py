@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from aiservice.api.openai.chat import ChatDoor
+from aiservice.api.prompt import IMAGES_MAX
 from aiservice.core.types import Generation, Image, Message, ToolCall
 from tests.unit.api.openai.doors import asked, refused
 
@@ -52,6 +53,12 @@ def test_pictures_come_after_the_text_and_their_detail_is_nobodys_business() -> 
         Message("user", "What is this?", (Image(PNG), Image("https://pictures.example/a.png"))),
     )
     assert read({"role": "user", "content": [picture(PNG)]}) == (Message("user", "", (Image(PNG),)),)
+
+
+def test_more_pictures_than_a_conversation_may_have_are_refused() -> None:
+    turns = [{"role": "user", "content": [picture(PNG)] * IMAGES_MAX}, {"role": "user", "content": [picture(PNG)]}]
+    error = refused(ChatDoor, {"messages": turns})
+    assert (error.param, error.public) == ("messages", f"messages has {IMAGES_MAX + 1} images; at most 100 are taken.")
 
 
 def test_calls_and_their_results() -> None:
