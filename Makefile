@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 
 VENV := .venv/bin
-# RING=fast leaves out what needs the real model, kills processes or takes long.
+# RING=fast leaves out what needs Redis, PostgreSQL or the real model, kills processes or takes long.
 RING ?= all
 # STRICT=1 turns a skipped test into a failure.
 STRICT ?=
@@ -17,6 +17,8 @@ ARGS ?=
 JOBS ?= 4
 
 SLOWER := real or faults or clients or browser or slow
+# What needs a Redis or PostgreSQL and takes no longer than others; every process starts servers of its own.
+STORES := stores and not ($(SLOWER))
 PYTEST := STRICT=$(STRICT) $(VENV)/python -m pytest
 
 EXACT_TESTS := $(foreach room,gateway limits cache usage api,tests/unit/$(room)) \
@@ -33,8 +35,9 @@ run: setup ## starts the service in development mode on http://127.0.0.1:5001 an
 
 test: ## all tests; RING=fast the quick ones, STRICT=1 no skips, ARGS=... for pytest
 	@requirements/install.sh $(if $(filter fast,$(RING)),dev,clients)
-	@$(PYTEST) -n $(JOBS) --dist worksteal -m "not ($(SLOWER))" $(ARGS) || [ $$? -eq 5 ]
+	@$(PYTEST) -n $(JOBS) --dist worksteal -m "not (stores or $(SLOWER))" $(ARGS) || [ $$? -eq 5 ]
 ifneq ($(RING),fast)
+	@$(PYTEST) -n $(JOBS) --dist worksteal -m "$(STORES)" $(ARGS) || [ $$? -eq 5 ]
 	@$(PYTEST) -m "$(SLOWER)" $(ARGS) || [ $$? -eq 5 ] # 5: ARGS chose none of these
 endif
 

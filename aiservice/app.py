@@ -8,13 +8,15 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from aiservice.admin import Stats
+from aiservice.admin import Health, Stats, Stores
 from aiservice.api.asgi import App
 from aiservice.api.auth import Auth
 from aiservice.api.dispatch import build as build_doors
 from aiservice.api.rooms import Rooms
 from aiservice.api.routes import ENDPOINTS
-from aiservice.cache import ResponseCache
+from aiservice.cache import Cache, CacheIndex, ResponseCache
+from aiservice.cache.redis import RedisCache
+from aiservice.cache.sql import SqlCacheIndex
 from aiservice.cache.sqlite import SqliteCache
 from aiservice.core.clock import Clock, SystemClock
 from aiservice.core.settings import Settings
@@ -27,17 +29,24 @@ from aiservice.gateway.responses.sql import SqlResponseStore
 from aiservice.gateway.sql import SqlIdempotencyStore
 from aiservice.keys import Keys, load_pepper
 from aiservice.keys.sql import SqlKeyStore
-from aiservice.limits import Limits
+from aiservice.limits import Limiter, Limits
+from aiservice.limits.outage import OutageLimiter
+from aiservice.limits.redis import RedisLimiter
 from aiservice.limits.sql import SqlRuleStore
 from aiservice.limits.sqlite import SqliteLimiter
 from aiservice.observe.metrics import Metrics
-from aiservice.stores import migrate
-from aiservice.stores.databases import CACHE_FILE, LIMITS_FILE, open_main
+from aiservice.stores import migrate, roles
+from aiservice.stores.bell import Bell, RedisBell, SilentBell
+from aiservice.stores.databases import CACHE_FILE, LIMITS_FILE, open_main, open_owner, open_replica
+from aiservice.stores.partitions import Partitions
+from aiservice.stores.pulse import Pulse
+from aiservice.stores.redis import Redis, redis_addresses
 from aiservice.usage import Ledger, Spool, UsageStore
 from aiservice.usage.sql import SqlUsageStore
 
 SPOOL_FOLDER = "spool"
 METRICS_FLUSH_S = 0.1
+RedisPair = tuple[Redis, Redis]
 _CACHE_LABEL = b"aiservice cache: mac, version 1"
 _IDEMPOTENCY_LABEL = b"aiservice idempotency: answers, version 1"
 
@@ -48,9 +57,11 @@ def prepare(settings: Settings) -> None:
     Raises `StartRefused` with the reason.
     """
     data_dir = settings.server.data_dir
+    migrate.make_folder(data_dir)
     load_pepper(settings.keys.pepper, data_dir)
-    if not migrate.is_current(data_dir):
-        migrate.upgrade(data_dir)
+    roles.check(settings)
+    if not migrate.is_current(settings):
+        migrate.upgrade(settings)
 
 
 def create_app(settings: Settings, clock: Clock | None = None) -> App:
@@ -69,7 +80,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> App:
 @asynccontextmanager
 async def open_keys(settings: Settings) -> AsyncGenerator[Keys]:
     """The keys room alone, for commands."""
-    database = open_main(settings.server.data_dir)
+    database = open_main(settings)
     try:
         pepper = load_pepper(settings.keys.pepper, settings.server.data_dir)
         yield Keys(SqlKeyStore(database), settings.keys, settings.limits, pepper=pepper, clock=SystemClock())
@@ -79,8 +90,8 @@ async def open_keys(settings: Settings) -> AsyncGenerator[Keys]:
 
 @asynccontextmanager
 async def open_usage(settings: Settings) -> AsyncGenerator[UsageStore]:
-    """The ledger's database alone, for commands."""
-    database = open_main(settings.server.data_dir)
+    """The ledger's database alone, for commands; as its owner, who alone may make sums anew."""
+    database = open_owner(settings)
     try:
         yield SqlUsageStore(database, SystemClock())
     finally:
@@ -103,42 +114,95 @@ async def _open(rooms: Rooms, stack: AsyncExitStack) -> None:
     settings, clock = rooms.settings, rooms.clock
     data_dir = settings.server.data_dir
     pepper = load_pepper(settings.keys.pepper, data_dir)
-    database = open_main(data_dir)
+    database = open_main(settings)
     stack.push_async_callback(database.dispose)
+    replica = open_replica(settings)
+    if replica is not None:
+        stack.push_async_callback(replica.dispose)
+    redis = await _open_redis(settings, stack)
+    bell: Bell = SilentBell() if redis is None else RedisBell(redis[0])
+    stack.push_async_callback(bell.aclose)
 
-    rooms.keys = Keys(SqlKeyStore(database), settings.keys, settings.limits, pepper=pepper, clock=clock)
+    rooms.keys = Keys(SqlKeyStore(database), settings.keys, settings.limits, pepper=pepper, clock=clock, bell=bell)
     await _run_beside(stack, rooms.keys.watch())
     secret = hmac.digest(pepper, _IDEMPOTENCY_LABEL, "sha256")
     attempts = SqlIdempotencyStore(database, clock)
     rooms.idempotency = Idempotency(attempts, secret=secret, metrics=rooms.metrics, clock=clock)
     await _run_beside(stack, rooms.idempotency.tend())
-    limiter = SqliteLimiter(data_dir / LIMITS_FILE, clock)
-    rooms.limits = Limits(settings.limits, limiter, SqlRuleStore(database, clock))
+    limiter = _limiter(settings, clock, redis)
+    rooms.limits = Limits(settings.limits, limiter, SqlRuleStore(database, clock), bell=bell)
     stack.push_async_callback(rooms.limits.aclose)
     await _run_beside(stack, rooms.limits.watch())
     secret = hmac.digest(pepper, _CACHE_LABEL, "sha256")
-    rooms.cache = ResponseCache(
-        settings.cache, SqliteCache(data_dir / CACHE_FILE, settings.cache, clock, secret=secret)
-    )
+    cache = _cache(rooms, secret, SqlCacheIndex(database, clock), redis=redis)
+    rooms.cache = ResponseCache(settings.cache, cache)
     stack.push_async_callback(rooms.cache.aclose)
     rooms.registry = build_registry(settings, clock)
     await rooms.registry.start()
     stack.push_async_callback(rooms.registry.aclose)
-    rooms.ledger = Ledger(SqlUsageStore(database, clock), Spool(data_dir / SPOOL_FOLDER, clock=clock), settings.usage)
+    rows = SqlUsageStore(database, clock, replica=replica)
+    rooms.ledger = Ledger(rows, Spool(data_dir / SPOOL_FOLDER, clock=clock), settings.usage)
     running = asyncio.create_task(rooms.ledger.run())
     stack.push_async_callback(_closed, rooms.ledger, running)
 
+    limits_redis, cache_redis = redis or (None, None)
+    stores = Stores(
+        Pulse(database, clock),
+        replica=None if replica is None else Pulse(replica, clock),
+        limits=limits_redis,
+        cache=cache_redis,
+        outage=limiter if isinstance(limiter, OutageLimiter) else None,
+        partitions=None if settings.stores.postgres_url is None else Partitions(open_owner(settings), clock),
+    )
+    _join(rooms, stores)
+    await _watch(stores, stack)
     stack.callback(rooms.metrics.flush)
-    await _run_beside(stack, _flush(rooms.metrics))
-
-    _join(rooms)
+    await _run_beside(stack, _flush(rooms))
     stack.push_async_callback(rooms.corridor.aclose)
     rooms.responses = Responses(SqlResponseStore(database, clock), settings.responses, clock)
     await _run_beside(stack, rooms.responses.tend())
     stack.push_async_callback(rooms.responses.aclose)
 
 
-def _join(rooms: Rooms) -> None:
+async def _open_redis(settings: Settings, stack: AsyncExitStack) -> RedisPair | None:
+    """The Redis of limits and events, and that of the cache, which is the same one in a cluster that has both."""
+    addresses = redis_addresses(settings)
+    if addresses is None:
+        return None
+    timeout_s = settings.stores.redis_timeout_ms / 1_000
+    limits = Redis(addresses[0], timeout_s=timeout_s, name="limits")
+    is_one = addresses[0] == addresses[1]
+    cache = limits if is_one else Redis(addresses[1], timeout_s=timeout_s, name="cache")
+    for redis in dict.fromkeys((limits, cache)):
+        await redis.start()
+        stack.push_async_callback(redis.aclose)
+    return limits, cache
+
+
+def _limiter(settings: Settings, clock: Clock, redis: RedisPair | None) -> Limiter:
+    if redis is None:
+        return SqliteLimiter(settings.server.data_dir / LIMITS_FILE, clock)
+    mode = settings.limits.without_redis
+    return OutageLimiter(RedisLimiter(redis[0]), shares=settings.process_count, mode=mode, clock=clock)
+
+
+def _cache(rooms: Rooms, secret: bytes, index: CacheIndex, *, redis: RedisPair | None) -> Cache:
+    settings, clock = rooms.settings, rooms.clock
+    if redis is None:
+        return SqliteCache(settings.server.data_dir / CACHE_FILE, settings.cache, clock, secret=secret)
+    return RedisCache(redis[1], settings.cache, clock, secret=secret, index=index)
+
+
+async def _watch(stores: Stores, stack: AsyncExitStack) -> None:
+    """Asks the databases how they are, and makes the months of the ledger."""
+    await _run_beside(stack, stores.database.run())
+    if stores.replica is not None:
+        await _run_beside(stack, stores.replica.run())
+    if stores.partitions is not None:
+        await _run_beside(stack, stores.partitions.watch())
+
+
+def _join(rooms: Rooms, stores: Stores) -> None:
     """What stands over several rooms."""
     engines = rooms.settings.engines
     recorder = Recorder(
@@ -153,14 +217,18 @@ def _join(rooms: Rooms) -> None:
         deadline=Deadline(engines.connect_s, engines.first_token_s, engines.between_tokens_s, engines.total_s),
     )
     rooms.stats = Stats(keys=rooms.keys, cache=rooms.cache, registry=rooms.registry, ledger=rooms.ledger)
+    rooms.health = Health(
+        keys=rooms.keys, limits=rooms.limits, cache=rooms.cache, ledger=rooms.ledger, stores=stores, clock=rooms.clock
+    )
     rooms.auth = Auth(rooms.settings, rooms.keys)
     rooms.started_s = rooms.clock.monotonic_s()
 
 
-async def _flush(metrics: Metrics) -> None:
+async def _flush(rooms: Rooms) -> None:
     while True:
         await asyncio.sleep(METRICS_FLUSH_S)
-        metrics.flush()
+        rooms.health.measure(rooms.metrics)
+        rooms.metrics.flush()
 
 
 async def _run_beside(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:

@@ -32,6 +32,7 @@ class Case:
 
 CASES = (
     Case("cached", "cached answer", "request", PLAIN_MODEL, concurrency=64, is_cached=True),
+    Case("shared", "cached answer through Redis", "request", PLAIN_MODEL, concurrency=64, is_cached=True),
     Case("proxied", "proxied request", "request", PLAIN_MODEL, concurrency=64),
     Case("paced", "streamed token, 40 streams, 10 ms a token", "token", PACED_MODEL, concurrency=40, tokens=100),
     Case(

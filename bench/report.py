@@ -57,6 +57,8 @@ NOTES = """\
   request; its cache is a SQLite file that all workers share. LiteLLM runs with a master key and no database, so
   that its keys, budgets and spend records cost nothing here, and its cache is a dictionary in the process.
   Portkey checks no key. Peers with those parts on were not measured.
+- Through Redis, AI Service asks it twice for each request: for the limit and for the entry. LiteLLM asks it once, for
+  the entry. The Redis server's own CPU time is in no figure.
 - The peers' versions are those of the lock files, not the newest; newer ones were not measured.
 - Portkey runs with `@hono/node-server` 1.14.1, the last version with which it streams. With any later one, among
   them those that its own package installs today, it answers every stream with status 500: the headers of the

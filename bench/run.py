@@ -25,6 +25,7 @@ import measure
 import msgspec
 import report
 import result
+import stores
 from cases import CASES, CROWD, Case
 from engine import WORD_MARK
 from load import GRACE_S, Order, Tally
@@ -133,10 +134,10 @@ def engine() -> Iterator[int]:
             process.terminate()
 
 
-def place(scratch: Path, name: str, engine_port: int) -> Place:
+def place(scratch: Path, name: str, *, engine_port: int, redis_port: int) -> Place:
     folder = scratch / name
     folder.mkdir()
-    return Place(root=ROOT, folder=folder, port=measure.free_port(), engine_port=engine_port)
+    return Place(ROOT, folder, measure.free_port(), engine_port=engine_port, redis_port=redis_port)
 
 
 def prepare(target: Target) -> TargetFacts:
@@ -158,10 +159,11 @@ def prepare(target: Target) -> TargetFacts:
 class Bench:
     """One run: the servers that are up, and what was measured."""
 
-    def __init__(self, plan: Plan, scratch: Path, engine_port: int, stack: ExitStack) -> None:
+    def __init__(self, plan: Plan, scratch: Path, stack: ExitStack) -> None:
         self._plan = plan
         self._scratch = scratch
-        self._engine_port = engine_port
+        self._engine_port = stack.enter_context(engine())
+        self._redis_port = stack.enter_context(stores.redis(scratch))
         self._stack = stack
         self._live: dict[tuple[str, str], Live] = {}
         self.facts: dict[str, TargetFacts] = {}
@@ -180,7 +182,7 @@ class Bench:
     def _start(self, target: Target, variant: str, facts: TargetFacts) -> None:
         try:
             for number in range(self._plan.starts):
-                spot = place(self._scratch, f"{target.name}-{variant}-{number}", self._engine_port)
+                spot = self._place(f"{target.name}-{variant}-{number}")
                 server = measure.start(target.launch(spot, variant), spot.port)
                 facts.starts_s.append(server.start_s)
                 if number < self._plan.starts - 1:
@@ -210,6 +212,9 @@ class Bench:
                 lives = self._lives(case)
                 self.samples += [sample(live, case, 0, self._plan.duration_s, crowd=True) for live in lives]
 
+    def _place(self, name: str) -> Place:
+        return place(self._scratch, name, engine_port=self._engine_port, redis_port=self._redis_port)
+
     def _lives(self, case: Case) -> list[Live]:
         keys = [(t.name, t.variants[case.name]) for t in self._plan.targets if case.name in t.variants]
         return [self._live[key] for key in keys if key in self._live]
@@ -219,7 +224,7 @@ class Bench:
         target = next((row for row in self._plan.targets if row.name == "aiservice"), None)
         if target is None or self.facts[target.name].absent:
             return None
-        spot = place(self._scratch, "fleet", self._engine_port)
+        spot = self._place("fleet")
         server = measure.start(target.launch(spot, "fleet"), spot.port)
         self._stack.callback(server.stop)
         live = Live(target, spot, server, target.make_key(spot.port))
@@ -235,7 +240,7 @@ def carry_out(plan: Plan) -> Result:
     taken_at = datetime.now(UTC).isoformat(timespec="seconds")
     commit, is_dirty = git_state(ROOT)
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch, ExitStack() as stack:
-        bench = Bench(plan, Path(scratch), stack.enter_context(engine()), stack)
+        bench = Bench(plan, Path(scratch), stack)
         bench.start()
         bench.rounds()
         fleet = bench.fleet()
@@ -246,7 +251,7 @@ def carry_out(plan: Plan) -> Result:
         duration_s=plan.duration_s,
         rounds=plan.rounds,
         machine=machine_facts(),
-        versions=tool_versions(),
+        versions=tool_versions() | {"Redis": stores.redis_version()},
         targets=list(bench.facts.values()),
         samples=bench.samples,
         fleet=fleet,

@@ -35,6 +35,7 @@ class Place:
     folder: Path
     port: int
     engine_port: int
+    redis_port: int
 
     @property
     def engine_url(self) -> str:
@@ -91,7 +92,11 @@ def _same(*cases: str) -> dict[str, str]:
 
 
 def launch_service(place: Place, variant: str) -> Launch:
-    """`aiservice serve` in production mode; the variant `fleet` has `FLEET_WORKERS`, any other one."""
+    """`aiservice serve` in production mode; the variant `fleet` has `FLEET_WORKERS`, any other one.
+
+    The variant `redis` has its limits and its cache in two databases of the one Redis.
+    """
+    redis = {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(place.redis_port)} if variant == "redis" else {}
     return Launch(
         command=[sys.executable, "-c", SERVICE_COMMAND, "serve"],
         environment=_environment(
@@ -107,6 +112,7 @@ def launch_service(place: Place, variant: str) -> Launch:
             OLLAMA_URL="",
             OPENAI_BASE_URL=place.engine_url,
             DEFAULT_MODEL=PLAIN_MODEL,
+            **redis,
         ),
         folder=place.folder,
         health_path="/health/ready",
@@ -177,10 +183,10 @@ def _chat(case: Case) -> dict[str, object]:
 
 
 def launch_litellm(place: Place, variant: str) -> Launch:
-    """The proxy with one worker, a master key, no database and, in the variant `cache`, its in-process cache."""
+    """The proxy with one worker, a master key, no database; its cache in the variants `cache` and `redis`."""
     config = place.folder / "config.yaml"
     # JSON is YAML too.
-    config.write_text(json.dumps(_litellm_config(place, has_cache=variant == "cache")))
+    config.write_text(json.dumps(_litellm_config(place, variant)))
     options = ["--host", "127.0.0.1", "--port", str(place.port), "--num_workers", "1", "--telemetry", "False"]
     return Launch(
         command=[str(peers.litellm_folder(place.root) / "bin" / "litellm"), "--config", str(config), *options],
@@ -192,7 +198,7 @@ def launch_litellm(place: Place, variant: str) -> Launch:
     )
 
 
-def _litellm_config(place: Place, *, has_cache: bool) -> dict[str, object]:
+def _litellm_config(place: Place, variant: str) -> dict[str, object]:
     models = [
         {
             "model_name": name,
@@ -200,7 +206,9 @@ def _litellm_config(place: Place, *, has_cache: bool) -> dict[str, object]:
         }
         for name in (PLAIN_MODEL, PACED_MODEL)
     ]
-    cache = {"cache": True, "cache_params": {"type": "local"}} if has_cache else {}
+    redis = {"type": "redis", "host": "127.0.0.1", "port": place.redis_port, "namespace": "litellm"}
+    kinds: dict[str, dict[str, object]] = {"cache": {"type": "local"}, "redis": redis}
+    cache = {"cache": True, "cache_params": kinds[variant]} if variant in kinds else {}
     return {
         "model_list": models,
         "litellm_settings": {"telemetry": False, "set_verbose": False, **cache},
@@ -260,7 +268,7 @@ TARGETS = (
         title="AI Service",
         note="`aiservice serve`, production mode, 1 worker, SQLite; key, limit, cache, usage record and metrics on; "
         "asked at `/v1/chat/completions`, as the peers are",
-        variants=_same("cached", "proxied", "paced", "calm", "burst"),
+        variants={"shared": "redis", **_same("cached", "proxied", "paced", "calm", "burst")},
         launch=launch_service,
         ask=ask_openai,
         versions=_service_versions,
@@ -270,7 +278,7 @@ TARGETS = (
         name="native",
         title="its /ai/generate",
         note="the same in another process, asked at its own door `/ai/generate`",
-        variants=_same("cached", "proxied", "paced", "calm", "burst"),
+        variants={"shared": "redis", **_same("cached", "proxied", "paced", "calm", "burst")},
         launch=launch_service,
         ask=ask_native,
         versions=_service_versions,
@@ -279,8 +287,8 @@ TARGETS = (
     Target(
         name="litellm",
         title="LiteLLM proxy",
-        note="1 worker, master key, no database; in-process cache for the cached case only",
-        variants={"cached": "cache", **_same("proxied", "paced", "calm", "burst")},
+        note="1 worker, master key, no database; a cache for the cached cases only, in its process or in Redis",
+        variants={"cached": "cache", "shared": "redis", **_same("proxied", "paced", "calm", "burst")},
         launch=launch_litellm,
         ask=ask_litellm,
         versions=litellm_versions,
@@ -295,7 +303,9 @@ TARGETS = (
         ask=ask_portkey,
         versions=portkey_versions,
         install=peers.install_portkey,
-        absent_cases={"cached": "its open gateway answers `x-portkey-cache-status: DISABLED`: no cache to measure"},
+        absent_cases=dict.fromkeys(
+            ("cached", "shared"), "its open gateway answers `x-portkey-cache-status: DISABLED`: no cache to measure"
+        ),
     ),
     Target(
         name="floor",
@@ -305,5 +315,6 @@ TARGETS = (
         launch=launch_floor,
         ask=ask_floor,
         versions=_floor_versions,
+        absent_cases={"shared": "it has no cache"},
     ),
 )

@@ -7,6 +7,36 @@ from collections.abc import Iterator
 import pytest
 from _pytest.terminal import TerminalReporter
 
+from tests.servers.fixtures import (
+    postgres,
+    postgres_migrated,
+    postgres_server,
+    postgres_settings,
+    postgres_template,
+    postgres_urls,
+    redis_binary,
+    redis_cluster,
+    redis_cluster_url,
+    redis_sentinel,
+    redis_server,
+    redis_url,
+)
+
+__all__ = [
+    "postgres",
+    "postgres_migrated",
+    "postgres_server",
+    "postgres_settings",
+    "postgres_template",
+    "postgres_urls",
+    "redis_binary",
+    "redis_cluster",
+    "redis_cluster_url",
+    "redis_sentinel",
+    "redis_server",
+    "redis_url",
+]
+
 
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:

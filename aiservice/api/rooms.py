@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from aiservice.admin import Stats
+from aiservice.admin import Health, Stats
 from aiservice.api.auth import Auth
 from aiservice.cache import ResponseCache
 from aiservice.core.clock import Clock
@@ -37,4 +37,5 @@ class Rooms:
     idempotency: Idempotency = field(init=False)
     responses: Responses = field(init=False)
     stats: Stats = field(init=False)
+    health: Health = field(init=False)
     started_s: float = field(init=False)

@@ -1,8 +1,8 @@
-"""The cache of one process: the twin that tests run on."""
+"""The cache of one process, and an index in memory: the twins that tests run on."""
 
 import random
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from aiservice.cache import payload as payloads
@@ -158,6 +158,54 @@ class MemoryCache:
         kept = self._entries.pop(digest, None)
         if kept is not None:
             self._bytes -= kept.bytes
+
+
+class MemoryCacheIndex:
+    """Rows in a dictionary. Never fails."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._rows: dict[str, EntryFacts] = {}
+
+    async def record(self, facts: Sequence[EntryFacts]) -> None:
+        for new in facts:
+            old = self._rows.get(new.digest)
+            is_same = old is not None and old.created_at_us == new.created_at_us
+            hits = old.hit_count + new.hit_count if old is not None and is_same else new.hit_count
+            self._rows[new.digest] = replace(new, hit_count=hits)
+
+    async def forget(
+        self, *, tenant_id: str | None = None, model: str | None = None, made_until_us: int | None = None
+    ) -> int:
+        now_us = self._clock.now_us()
+        gone = [
+            row
+            for row in self._rows.values()
+            if tenant_id in (None, row.tenant_id)
+            and model in (None, row.model)
+            and (made_until_us is None or row.created_at_us <= made_until_us)
+        ]
+        for row in gone:
+            del self._rows[row.digest]
+        return sum(row.expires_at_us > now_us for row in gone)
+
+    async def sweep(self, *, rows_max: int) -> int:
+        now_us = self._clock.now_us()
+        expired = [digest for digest, row in self._rows.items() if row.expires_at_us <= now_us][:rows_max]
+        for digest in expired:
+            del self._rows[digest]
+        return len(expired)
+
+    async def totals(self) -> tuple[int, int]:
+        live = self._live()
+        return len(live), sum(row.bytes for row in live)
+
+    async def most_hit(self, limit: int) -> list[EntryFacts]:
+        return sorted(self._live(), key=lambda row: -row.hit_count)[:limit]
+
+    def _live(self) -> list[EntryFacts]:
+        now_us = self._clock.now_us()
+        return [row for row in self._rows.values() if row.expires_at_us > now_us]
 
 
 def _is_within(key: CacheKey, tenant_id: str | None, model: str | None) -> bool:

@@ -1,5 +1,6 @@
-"""What a response cache does."""
+"""What a response cache does, and the index of one whose entries are elsewhere."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from aiservice.cache.model import CacheKey, CacheStats, Claim, Entry, EntryFacts
@@ -68,3 +69,39 @@ class Cache(Protocol):
         ...
 
     async def aclose(self) -> None: ...
+
+
+class CacheIndex(Protocol):
+    """What an operator asks about entries that are kept in Redis: one row an entry, written in batches by all workers.
+
+    It says what there should be. An entry that Redis evicted is listed until it expires; one whose worker was killed
+    before its row was written is listed at its next hit. Every method raises `StoreUnavailable`.
+    """
+
+    async def record(self, facts: Sequence[EntryFacts]) -> None:
+        """Entries that are new or have new hits, in the order of their digests; `hit_count` is the new hits.
+
+        Of two with one digest the later one counts; they are the same entry if both were made at the same time.
+        """
+        ...
+
+    async def forget(
+        self, *, tenant_id: str | None = None, model: str | None = None, made_until_us: int | None = None
+    ) -> int:
+        """Drops the rows of a tenant, of a model, of both, or all; says how many were live.
+
+        With `made_until_us` those alone of entries made until then.
+        """
+        ...
+
+    async def sweep(self, *, rows_max: int) -> int:
+        """Drops rows of expired entries, at most so many; says how many."""
+        ...
+
+    async def totals(self) -> tuple[int, int]:
+        """Live entries and their bytes."""
+        ...
+
+    async def most_hit(self, limit: int) -> list[EntryFacts]:
+        """The live entries with the most hits, most first."""
+        ...

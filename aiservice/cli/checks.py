@@ -6,42 +6,23 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum
 from importlib.util import find_spec
 from pathlib import Path
 
+from aiservice.cli.finding import Check, State
 from aiservice.cli.public_api import PublicApi
+from aiservice.cli.store_checks import check_database, check_redis, check_replica
 from aiservice.core.errors import PortInUse, SettingInvalid, StartRefused
 from aiservice.core.settings import ADMIN_KEY_LENGTH_MIN, Settings, load
 from aiservice.engines.llamacpp import embedded_model_path
 from aiservice.engines.minilm import embedding_model
 from aiservice.server.listener import bind, url_of
-from aiservice.stores import migrate
 
 PYTHON_MIN = (3, 11)
 FREE_BYTES_MIN = 512 * 1024 * 1024
 ADMIN_KEY_DISTINCT_MIN = 10
 MEBIBYTE = 1024 * 1024
 NODE_TIMEOUT_S = 5.0
-
-
-class State(Enum):
-    """How a check came out; `OPTIONAL` is missing and not needed to start."""
-
-    OK = "ok"
-    OPTIONAL = "optional"
-    MISSING = "missing"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One finding: what was looked at, what was found, and what to do where it is not ok."""
-
-    name: str
-    state: State
-    found: str
-    mend: str = ""
 
 
 def all_checks() -> list[Check]:
@@ -81,18 +62,6 @@ def check_disk(settings: Settings) -> Check:
         return Check("disk", State.OK, found)
     mend = f"free {FREE_BYTES_MIN // MEBIBYTE} MiB there, or set DATA_DIR to another disk"
     return Check("disk", State.MISSING, found, mend)
-
-
-def check_database(settings: Settings) -> Check:
-    try:
-        revision = migrate.revision_of(settings.server.data_dir)
-    except StartRefused as error:
-        return Check("database", State.MISSING, error.public, "as it says, then run `aiservice doctor` again")
-    if revision is None:
-        return Check("database", State.OK, "none yet; the first start makes it")
-    if revision == migrate.HEAD:
-        return Check("database", State.OK, f"at revision {revision}")
-    return Check("database", State.MISSING, f"at revision {revision}, needs {migrate.HEAD}", "aiservice migrate")
 
 
 def check_embedded_model(settings: Settings) -> Check:
@@ -166,6 +135,8 @@ OF_SETTINGS: tuple[Callable[[Settings], Check], ...] = (
     check_data_dir,
     check_disk,
     check_database,
+    check_replica,
+    check_redis,
     check_port,
     check_admin_key,
     check_embedded_model,

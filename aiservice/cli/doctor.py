@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import click
 from rich.markup import escape
 
-from aiservice.cli.checks import State, all_checks
+from aiservice.cli.checks import all_checks
+from aiservice.cli.finding import State
 from aiservice.cli.tables import plain_table, show
 
 SAID: Mapping[State, str] = {

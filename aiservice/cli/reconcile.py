@@ -29,13 +29,13 @@ def command(context: click.Context, is_repair: bool, days: int | None) -> None:
     """Compare rows, sums, spools and dead letters.
 
     Ends with 0 when all agrees and with 1 when something differs. The service may run meanwhile; what waits in a
-    spool is no difference. A damaged spool file in DATA_DIR/spool/damaged counts until it is moved away.
+    spool is no difference. A damaged spool file in DATA_DIR/spool/damaged counts until it is moved away. Spools are
+    those of this machine; over PostgreSQL the sums are those of all instances.
     """
     settings = load()
-    data_dir = settings.server.data_dir
-    if migrate.revision_of(data_dir) is None:
+    if migrate.revision_of(settings) is None:
         # Where nothing is, all would agree.
-        raise StartRefused(f"There is no ledger in DATA_DIR {data_dir}; set DATA_DIR to the folder of the service.")
+        raise StartRefused(_no_ledger(settings))
     prepare(settings)
     from_us = 0 if days is None else SystemClock().now_us() - days * DAY_US
     found = asyncio.run(_work(settings, from_us, is_repair=is_repair))
@@ -43,6 +43,12 @@ def command(context: click.Context, is_repair: bool, days: int | None) -> None:
         show(table)
     click.echo(_sentence(found))
     context.exit(0 if found.agrees else 1)
+
+
+def _no_ledger(settings: Settings) -> str:
+    if settings.stores.postgres_url is not None:
+        return "There is no ledger in the database of POSTGRES_URL; correct it, or run `aiservice migrate`."
+    return f"There is no ledger in DATA_DIR {settings.server.data_dir}; set DATA_DIR to the folder of the service."
 
 
 async def _work(settings: Settings, from_us: int, *, is_repair: bool) -> Reconciliation:

@@ -10,8 +10,9 @@ import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
+from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
@@ -19,6 +20,14 @@ from aiservice.core.errors import SettingInvalid
 
 Environment = Literal["production", "development", "test"]
 ADMIN_KEY_LENGTH_MIN = 32
+# Beside the name of the user itself.
+_DEFAULT_PASSWORDS = frozenset({"", "postgres", "password", "changeme", "admin", "secret"})
+_POSTGRES_URL = r"^postgres(ql)?://."
+_REDIS_URL = r"^rediss?(\+cluster|\+sentinel)?://."
+_FORMS: Mapping[str, str] = {
+    _POSTGRES_URL: "an address that begins with postgresql://",
+    _REDIS_URL: "an address that begins with redis://, rediss://, redis+cluster:// or redis+sentinel://",
+}
 
 
 def _setting(env: str, default: Any, help: str, *, secret: bool = False, **bounds: Any) -> Any:
@@ -43,6 +52,9 @@ class ServerSettings(_Group):
     port: int = _setting("PORT", 5001, "Port to listen on; 0 takes a free one.", ge=0, le=65535)
     workers: int | None = _setting(
         "WORKERS", None, "Worker processes. Unset: 4, in development the number of cores, at most 4.", ge=1, le=64
+    )
+    instances: int = _setting(
+        "INSTANCES", 1, "Instances that share one Redis: each allows its part while Redis is away.", ge=1, le=10_000
     )
     data_dir: Path = _setting("DATA_DIR", Path("./data"), "Folder of databases, spool and generated secrets.")
     public_url: str | None = _setting("PUBLIC_URL", None, "The address users see, when a proxy stands in front.")
@@ -125,6 +137,12 @@ class LimitSettings(_Group):
         False,
         "`true`: burst and refill together never exceed the limit in any window. "
         "`false`: a full bucket may be spent at once.",
+    )
+    without_redis: Literal["local", "closed", "open"] = _setting(
+        "LIMITS_WITHOUT_REDIS",
+        "local",
+        "While Redis is away: `local` lets each worker give out its part of every limit, `closed` refuses with 503, "
+        "`open` does not count requests (tokens and requests at once are counted as with `local`).",
     )
     max_tokens_free: int = _setting(
         "MAX_TOKENS_FREE", 1_024, "Largest max_tokens of the free tier.", ge=1, le=1_000_000
@@ -251,28 +269,62 @@ class EngineSettings(_Group):
 
 
 class StoreSettings(_Group):
-    """Databases. Empty means SQLite files in DATA_DIR."""
+    """PostgreSQL and Redis, for more than one machine. Empty means SQLite files in DATA_DIR."""
 
     postgres_url: str | None = _setting(
         "POSTGRES_URL",
         None,
-        "Not supported by this version, which keeps its state in SQLite: leave it empty.",
+        "The main database, postgresql://USER:PASSWORD@HOST:PORT/NAME, with several HOST:PORT joined by commas where a "
+        "standby may take over; ?sslmode=verify-full&sslrootcert=PATH for TLS. Unset: SQLite.",
         secret=True,
-        max_length=0,
+        pattern=_POSTGRES_URL,
+    )
+    postgres_owner_url: str | None = _setting(
+        "POSTGRES_OWNER_URL",
+        None,
+        "The same database under the role that owns its tables, for migrations, partitions and reconciliation. "
+        "Unset: POSTGRES_URL's role does that too.",
+        secret=True,
+        pattern=_POSTGRES_URL,
+    )
+    postgres_replica_url: str | None = _setting(
+        "POSTGRES_REPLICA_URL",
+        None,
+        "A standby of the same database: usage is read there, and a spool file is kept until its rows are there.",
+        secret=True,
+        pattern=_POSTGRES_URL,
+    )
+    postgres_pool_size: int = _setting(
+        "POSTGRES_POOL_SIZE", 5, "Connections to PostgreSQL of each worker, at most.", ge=1, le=100
     )
     redis_url: str | None = _setting(
         "REDIS_URL",
         None,
-        "Not supported by this version, which keeps its state in SQLite: leave it empty.",
+        "Redis 6.2 or newer for limits and events: redis://, or rediss:// with TLS, USER:PASSWORD@HOST:PORT/DATABASE; "
+        "redis+cluster:// with some nodes, redis+sentinel:// with the sentinels and /SERVICE/DATABASE. Unset: SQLite.",
         secret=True,
-        max_length=0,
+        pattern=_REDIS_URL,
     )
-    redis_host: str | None = _setting(
-        "REDIS_HOST",
+    redis_host: str | None = _setting("REDIS_HOST", None, "Host of a single Redis, where REDIS_URL is not set.")
+    redis_port: int = _setting("REDIS_PORT", 6_379, "Port of REDIS_HOST.", ge=1, le=65_535)
+    redis_password: str | None = _setting("REDIS_PASSWORD", None, "Password of REDIS_HOST.", secret=True)
+    redis_cache_url: str | None = _setting(
+        "REDIS_CACHE_URL",
         None,
-        "Not supported by this version, which keeps its state in SQLite: leave it empty.",
-        max_length=0,
+        "Redis for the response cache, best an instance of its own that may evict (allkeys-lfu). "
+        "Unset: REDIS_URL's server, in its next database.",
+        secret=True,
+        pattern=_REDIS_URL,
     )
+    redis_timeout_ms: int = _setting(
+        "REDIS_TIMEOUT_MS", 50, "Longest wait for Redis, ms; then a request goes on without it.", ge=5, le=10_000
+    )
+
+    @field_validator("postgres_url", "postgres_owner_url", "postgres_replica_url")
+    @classmethod
+    def _can_be_taken_apart(cls, url: str | None) -> str | None:
+        urlsplit(url or "")
+        return url
 
 
 class Settings(_Group):
@@ -298,6 +350,11 @@ class Settings(_Group):
             return self.server.workers
         return min(4, os.cpu_count() or 1) if self.is_development else 4
 
+    @property
+    def process_count(self) -> int:
+        """The workers of all instances."""
+        return self.worker_count * self.server.instances
+
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
     """Reads all settings; raises `SettingInvalid` with the name, the value and what is accepted."""
@@ -309,6 +366,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         }
         groups[group_name] = _validated(group, raw)
     settings = Settings(**groups)
+    _refuse_half_a_database(settings.stores)
     _refuse_unsafe_production(settings)
     return settings
 
@@ -339,14 +397,10 @@ def accepted(field: FieldInfo) -> str:
     bounds = {}
     for part in field.metadata:
         bounds.update(
-            {
-                name: getattr(part, name)
-                for name in ("ge", "gt", "le", "min_length", "max_length")
-                if hasattr(part, name)
-            }
+            {name: getattr(part, name) for name in ("ge", "gt", "le", "min_length", "pattern") if hasattr(part, name)}
         )
-    if bounds.get("max_length") == 0:
-        return "nothing"
+    if "pattern" in bounds:
+        return _FORMS[bounds["pattern"]]
     low = f" from {bounds['ge']}" if "ge" in bounds else f" above {bounds['gt']}" if "gt" in bounds else ""
     high = f" to {bounds['le']}" if "le" in bounds else ""
     length = f" of at least {bounds['min_length']} characters" if "min_length" in bounds else ""
@@ -401,6 +455,13 @@ def _validated(group: type[_Group], raw: dict[str, Any]) -> _Group:
         raise SettingInvalid(f"{env_name(field)} is {shown}; it takes {accepted(field)}.") from None
 
 
+def _refuse_half_a_database(stores: StoreSettings) -> None:
+    others = {"POSTGRES_OWNER_URL": stores.postgres_owner_url, "POSTGRES_REPLICA_URL": stores.postgres_replica_url}
+    for name, url in others.items():
+        if url is not None and stores.postgres_url is None:
+            raise SettingInvalid(f"{name} is set and POSTGRES_URL is not; set both, or neither for SQLite.")
+
+
 def _refuse_unsafe_production(settings: Settings) -> None:
     if settings.server.environment != "production":
         return
@@ -412,3 +473,17 @@ def _refuse_unsafe_production(settings: Settings) -> None:
         )
     if "*" in settings.server.allowed_origins:
         raise SettingInvalid("ALLOWED_ORIGINS is '*'; production takes a comma-separated list of exact origins.")
+    stores = settings.stores
+    urls = (stores.postgres_url, stores.postgres_owner_url, stores.postgres_replica_url)
+    for name, url in zip(("POSTGRES_URL", "POSTGRES_OWNER_URL", "POSTGRES_REPLICA_URL"), urls, strict=True):
+        if url is not None and _has_default_password(url):
+            raise SettingInvalid(f"{name} has no password or a default one; production takes one of its own.")
+
+
+def _has_default_password(url: str) -> bool:
+    """A socket or a certificate says who one is without a password."""
+    parts = urlsplit(url)
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    if not password and (not parts.netloc.rpartition("@")[2] or "sslcert=" in parts.query):
+        return False
+    return password.lower() in _DEFAULT_PASSWORDS or password == user

@@ -1,7 +1,7 @@
 """Attempts in the main database, table `idempotency_keys`, over SQLite and PostgreSQL alike."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,7 +27,7 @@ class SqlIdempotencyStore:
     async def begin(self, attempt: Attempt, *, over: str | None = None) -> Found | None:
         take = taking(self._engine.dialect.name, attempt, now_us=self._clock.now_us(), over=over)
         standing = sa.select(_C.owner, _C.request_hash, _C.answer).where(_is_at(attempt))
-        async with self._transaction() as connection:
+        async with self._of(attempt) as connection:
             if (await connection.execute(take)).scalar_one_or_none() is not None:
                 return None
             # The statement before has locked the row, also where it left it as it was.
@@ -41,7 +41,7 @@ class SqlIdempotencyStore:
         return await self._change(attempt, {"answer": answer})
 
     async def release(self, attempt: Attempt) -> None:
-        async with self._transaction() as connection:
+        async with self._of(attempt) as connection:
             await connection.execute(sa.delete(idempotency_keys).where(_is_running(attempt)))
 
     async def sweep(self, *, rows_max: int) -> int:
@@ -56,22 +56,26 @@ class SqlIdempotencyStore:
         delete = sa.delete(idempotency_keys).where(
             sa.tuple_(_C.caller_id, _C.idempotency_key).in_(expired), _C.expires_at <= now_us
         )
-        async with self._transaction() as connection:
+        async with _guarded(transaction(self._engine, purpose="sweep")) as connection:
             return int((await connection.execute(delete)).rowcount)
 
-    @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
-        """An answer is handed out also where it cannot be kept: so no fault of the database may look like another."""
-        try:
-            async with transaction(self._engine) as connection:
-                yield connection
-        except sa.exc.DBAPIError as error:
-            raise StoreUnavailable(detail=type(error).__name__) from error
+    def _of(self, attempt: Attempt) -> AbstractAsyncContextManager[AsyncConnection]:
+        return _guarded(transaction(self._engine, tenant_id=attempt.tenant_id))
 
     async def _change(self, attempt: Attempt, values: dict[str, Any]) -> bool:
         change = sa.update(idempotency_keys).where(_is_running(attempt)).values(values)
-        async with self._transaction() as connection:
+        async with self._of(attempt) as connection:
             return bool((await connection.execute(change)).rowcount)
+
+
+@asynccontextmanager
+async def _guarded(work: AbstractAsyncContextManager[AsyncConnection]) -> AsyncIterator[AsyncConnection]:
+    """An answer is handed out also where it cannot be kept: so no fault of the database may look like another."""
+    try:
+        async with work as connection:
+            yield connection
+    except sa.exc.DBAPIError as error:
+        raise StoreUnavailable(detail=type(error).__name__) from error
 
 
 def taking(dialect: str, attempt: Attempt, *, now_us: int, over: str | None) -> sa.Executable:

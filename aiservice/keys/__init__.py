@@ -5,9 +5,11 @@ revoked and expired keys alike; a revoked key is refused by every process within
 no key gives away more than it has. bcrypt never runs while a request is admitted.
 
 Flow: a door calls `Keys.cached`, and on a miss `Keys.verify` (or `verify_admin`, `check`), and gets a `Caller`;
-`create`, `rotate`, `revoke` and `page` take the `Caller` who asks. `Keys.watch` runs beside them in every process.
-When the store cannot be used, keys that were admitted before are let in for at most 60 s more; everything else
-raises `StoreUnavailable` (503), never `KeyRefused`.
+`create`, `rotate`, `revoke` and `page` take the `Caller` who asks. `Keys.watch` runs beside them in every process: it
+polls the key events each 250 ms, and at once when another process rings.
+When the store cannot be used or hangs, keys that were admitted before are let in for at most 60 s more, and none of
+them waits for it; everything else raises `StoreUnavailable` (503) within 2 s, never `KeyRefused`. A lost ring costs
+nothing but the time to the next poll.
 """
 
 from aiservice.keys.audit import Finding

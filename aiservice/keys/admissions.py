@@ -27,7 +27,7 @@ OUTAGE_RETRY_S = 1.0
 class Admission:
     """A good key as it was read. Times are the clock's monotonic seconds, and never after the key's own expiry.
 
-    It admits until `fresh_until_s`; after that the store is asked again, and while that is away it admits on,
+    It admits until `fresh_until_s`; after that the store is asked again, and while that does not answer it admits on,
     until `usable_until_s` at the latest.
     """
 
@@ -87,21 +87,23 @@ class Admissions:
             self._digest_by_kid.pop(oldest.kid, None)
 
     def keep_bad(self, digest: bytes, kid: str, now_s: float) -> None:
-        """Notes a bad key."""
+        """Notes a bad key; if it was good before, that is forgotten."""
+        if self._good.pop(digest, None) is not None:
+            self._digest_by_kid.pop(kid, None)
         self._bad[digest] = (kid, now_s + BAD_TTL_S)
         self._bad.move_to_end(digest)
         if len(self._bad) > self._bad_max:
             self._bad.popitem(last=False)
 
-    def bridge(self, digest: bytes, admission: Admission, *, now_s: float, until_s: float) -> Admission | None:
-        """Lets a key that was good on for a second, as its store is away; None once that has lasted too long.
+    def bridge(self, digest: bytes, *, now_s: float, until_s: float) -> Admission | None:
+        """Lets a key that was good on for a second, as its store does not answer; None once that has lasted too long.
 
         `until_s`: the end of what this outage may last. The store is asked again after the second.
         """
-        end_s = min(admission.usable_until_s, until_s)
-        if now_s >= end_s:
+        known = self._good.get(digest)
+        if known is None or now_s >= (end_s := min(known.usable_until_s, until_s)):
             return None
-        bridged = replace(admission, fresh_until_s=min(now_s + OUTAGE_RETRY_S, end_s))
+        bridged = replace(known, fresh_until_s=max(known.fresh_until_s, min(now_s + OUTAGE_RETRY_S, end_s)))
         self._good[digest] = bridged
         return bridged
 
@@ -114,6 +116,13 @@ class Admissions:
                 self._good.pop(digest, None)
         for digest in [digest for digest, (kid, _) in self._bad.items() if kid in kids]:
             del self._bad[digest]
+
+    def end(self, kids: Collection[str], now_s: float) -> None:
+        """Turns what is known of keys that are good for nothing any more into bad ones."""
+        ended = [(digest, kid) for kid in kids if (digest := self._digest_by_kid.get(kid)) is not None]
+        self.forget(kids)
+        for digest, kid in ended:
+            self.keep_bad(digest, kid, now_s)
 
     def sizes(self) -> tuple[int, int]:
         """How many good and how many bad keys are noted."""

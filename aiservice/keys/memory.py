@@ -13,7 +13,8 @@ class MemoryKeyStore:
     def __init__(self) -> None:
         self._keys: dict[str, ApiKey] = {}
         self._ids_by_kid: dict[str, str] = {}
-        self._events: list[AuthEvent] = []
+        # The kid and time of each event.
+        self._events: list[tuple[str, int]] = []
 
     async def add(self, key: ApiKey, *, retire_id: str | None = None, retire_at_us: int | None = None) -> None:
         if retire_id is not None and retire_at_us is not None:
@@ -46,7 +47,11 @@ class MemoryKeyStore:
         return True
 
     async def events_after(self, seq: int, *, since_us: int) -> Sequence[AuthEvent]:
-        return [event for event in self._events if event.seq > seq or event.created_at_us >= since_us]
+        return [
+            self._event(number, kid, created_at_us)
+            for number, (kid, created_at_us) in enumerate(self._events, start=1)
+            if number > seq or created_at_us >= since_us
+        ]
 
     async def last_event_seq(self) -> int:
         return len(self._events)
@@ -68,4 +73,10 @@ class MemoryKeyStore:
         self._tell(old.kid, now_us)
 
     def _tell(self, kid: str, now_us: int) -> None:
-        self._events.append(AuthEvent(seq=len(self._events) + 1, kid=kid, created_at_us=now_us))
+        self._events.append((kid, now_us))
+
+    def _event(self, seq: int, kid: str, created_at_us: int) -> AuthEvent:
+        key_id = self._ids_by_kid.get(kid)
+        key = None if key_id is None else self._keys[key_id]
+        ends_at_us = key.expires_at_us if key is not None and key.is_active else 0
+        return AuthEvent(seq, kid, created_at_us, key_id=key_id, ends_at_us=ends_at_us)

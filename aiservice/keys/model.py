@@ -114,11 +114,17 @@ class NewKey:
 
 @dataclass(frozen=True, slots=True)
 class AuthEvent:
-    """Something that other workers must hear of: a key was made, retired or revoked. `seq` only grows."""
+    """Something that other workers must hear of: a key was made, retired or revoked. `seq` only grows.
+
+    It comes with how its key stands when the event is read: `ends_at_us` is its expiry, 0 when it is switched off;
+    `key_id` is None where there is no such key any more.
+    """
 
     seq: int
     kid: str
     created_at_us: int
+    key_id: str | None
+    ends_at_us: int
 
 
 # Callers without a row: their key id is the zero UUID, and they never expire (the last second of the year 9999).

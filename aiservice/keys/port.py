@@ -30,7 +30,7 @@ class KeyStore(Protocol):
         ...
 
     async def events_after(self, seq: int, *, since_us: int) -> Sequence[AuthEvent]:
-        """Events above `seq`, and those since the time given, in order of `seq`."""
+        """Events above `seq`, and those since the time given, in order of `seq`, with how their keys stand now."""
         ...
 
     async def last_event_seq(self) -> int:

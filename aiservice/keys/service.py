@@ -9,7 +9,6 @@ from aiservice.core.ids import is_uuid, uuid7
 from aiservice.core.settings import KeySettings, LimitSettings
 from aiservice.keys import grants
 from aiservice.keys.audit import Finding, audit
-from aiservice.keys.denied import DENIED_DIGESTS
 from aiservice.keys.model import (
     ADMIN_CALLER,
     FIRST_ADMIN_KEY,
@@ -23,6 +22,7 @@ from aiservice.keys.pepper import MAC_VERSION, Peppers
 from aiservice.keys.port import KeyStore
 from aiservice.keys.secret import make, parse
 from aiservice.keys.verify import Verifier
+from aiservice.stores.bell import Bell, SilentBell
 
 DAY_US = 86_400_000_000
 
@@ -42,14 +42,15 @@ class Keys:
         *,
         pepper: bytes,
         clock: Clock,
-        denied: Collection[str] = DENIED_DIGESTS,
+        bell: Bell | None = None,
     ) -> None:
+        """`bell` carries word of changes to the other processes; without one they find them by their polls."""
         self._store = store
         self._settings = settings
         self._limits = limits
         self._clock = clock
         self._peppers = Peppers(pepper)
-        verifier = Verifier(store, settings, peppers=self._peppers, clock=clock, denied=denied)
+        verifier = Verifier(store, settings, peppers=self._peppers, clock=clock, bell=bell or SilentBell())
         self._watch = verifier.watch
         self.cached = verifier.cached
         self.verify = verifier.verify
@@ -59,6 +60,11 @@ class Keys:
         self.watch = self._watch.run
         self.poll = self._watch.poll
         self.flush = self._watch.flush
+
+    @property
+    def may_admit(self) -> bool:
+        """Whether any key can be let in now, in this process."""
+        return self._watch.may_admit
 
     async def create(self, request: KeyRequest, *, by: Caller) -> NewKey:
         """Makes a key. Raises `FieldInvalid`, `StoreUnavailable`, and `NotAllowed` for more than the caller may give.
@@ -77,6 +83,7 @@ class Keys:
             expires_at_us=now_us + request.expires_in_days * DAY_US,
         )
         await self._store.add(new.key)
+        self._watch.tell()
         return new
 
     async def rotate(self, key_id: str, overlap_seconds: int = 0, *, by: Caller) -> NewKey:
@@ -104,9 +111,10 @@ class Keys:
         )
         await self._store.add(new.key, retire_id=old.id, retire_at_us=now_us + overlap_seconds * 1_000_000)
         if overlap_seconds == 0:
-            self._watch.gone(old.kid, old.id)
+            self._watch.gone({old.kid: old.id})
         else:
             self._watch.changed(old.kid)
+        self._watch.tell()
         return new
 
     async def revoke(self, key_id: str, *, by: Caller) -> None:
@@ -118,7 +126,8 @@ class Keys:
         key = await self._visible(key_id, by)
         self._refuse_admin_key(key, by)
         await self._store.revoke(key.id, now_us=self._clock.now_us())
-        self._watch.gone(key.kid, key.id)
+        self._watch.gone({key.kid: key.id})
+        self._watch.tell()
 
     async def page(
         self, *, by: Caller, tenant_id: str | None = None, cursor: str | None = None, limit: int = 100

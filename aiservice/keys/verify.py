@@ -3,25 +3,47 @@
 import asyncio
 import hmac
 from collections.abc import Collection
+from contextlib import suppress
 from hashlib import sha256
+from typing import TypeVar
 
 from aiservice.core.clock import Clock
 from aiservice.core.errors import KeyRefused, NotAllowed, StoreUnavailable, TooManyFailures
 from aiservice.core.settings import KeySettings
 from aiservice.keys.admissions import Admission, Admissions, admission_of
+from aiservice.keys.denied import DENIED_DIGESTS
 from aiservice.keys.model import ADMIN_CALLER, ApiKey, Caller
 from aiservice.keys.pepper import Peppers
 from aiservice.keys.port import KeyStore
 from aiservice.keys.secret import KEY_LENGTH_MAX, parse
 from aiservice.keys.sources import FailureGuard, MinuteLimit, is_within, source_of
 from aiservice.keys.watch import Watch
+from aiservice.stores.bell import Bell
+
+_Name = TypeVar("_Name")
+_Result = TypeVar("_Result")
+
+# The longest wait for the store: of a key that is not known, and of one that was good when it was last read.
+ANSWER_S_MAX = 2.0
+PATIENCE_S = 0.1
 
 
 class Verifier:
-    """Admits keys. One per process; `watch.run` must run beside it, or revocations are seen only as entries age."""
+    """Admits keys. One per process; `watch.run` must run beside it, or revocations are seen only as entries age.
+
+    A key that was good is read again after 30 s. While the store does not answer that, it is let in as it is known,
+    and no request waits for the store: one question at a time, or the watch's poll, finds out when it is back.
+    """
 
     def __init__(
-        self, store: KeyStore, settings: KeySettings, *, peppers: Peppers, clock: Clock, denied: Collection[str]
+        self,
+        store: KeyStore,
+        settings: KeySettings,
+        *,
+        peppers: Peppers,
+        clock: Clock,
+        bell: Bell,
+        denied: Collection[str] = DENIED_DIGESTS,
     ) -> None:
         self._store = store
         self._peppers = peppers
@@ -32,7 +54,9 @@ class Verifier:
         self._guard = FailureGuard(settings.failures_per_minute, clock)
         self._checks = MinuteLimit(settings.verify_per_minute, clock)
         self._flights: dict[str, asyncio.Task[tuple[ApiKey | None, int]]] = {}
-        self.watch = Watch(store, self._admissions, clock)
+        self._renewals: dict[bytes, asyncio.Task[Admission]] = {}
+        self._late: asyncio.Task[Admission] | None = None
+        self.watch = Watch(store, self._admissions, clock=clock, bell=bell)
 
     def cached(self, text: str, *, ip: str) -> Caller | None:
         """The caller of a key that was admitted lately, without a wait; None sends the door to `verify`."""
@@ -119,13 +143,40 @@ class Verifier:
             return admission
         if self._admissions.is_bad(digest, now_s) or sha256(text.encode("ascii")).hexdigest() in self._denied:
             raise KeyRefused(detail=f"kid {kid}")
+        known = self._admissions.known(digest)
+        if known is not None and now_s < min(known.usable_until_s, self.watch.outage_ends_s):
+            renewed = await self._renewed(text, digest, kid)
+            if renewed is not None:
+                return renewed
+        return await self._asked(text, digest, kid)
+
+    async def _renewed(self, text: str, digest: bytes, kid: str) -> Admission | None:
+        """A known key, read again if that is quick; None where nothing is known of it any more."""
+        is_slow = self._late is not None and not self._late.done()
+        if not is_slow and not self.watch.is_store_away:
+            renewal = self._renewal(text, digest, kid)
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    # That the store is away is noted already, and the key may go on without it.
+                    with suppress(StoreUnavailable):
+                        return await asyncio.shield(renewal)
+            except TimeoutError:
+                self._late = renewal
+        now_s = self._clock.monotonic_s()
+        return self._admissions.bridge(digest, now_s=now_s, until_s=self.watch.outage_ends_s)
+
+    async def _asked(self, text: str, digest: bytes, kid: str) -> Admission:
+        """The admission as the store has it; raises `KeyRefused`, and `StoreUnavailable` after 2 s at the latest."""
+        asked_s = self._clock.monotonic_s()
         try:
-            key, version = await self._row(kid)
-            if version != self._admissions.version:
-                # Something happened to a key while the row was under way: this one may be from before that.
+            async with asyncio.timeout(ANSWER_S_MAX):
                 key, version = await self._row(kid)
-        except StoreUnavailable:
-            return self._bridged(digest)
+                if version != self._admissions.version:
+                    # Something happened to a key while the row was under way: this one may be from before that.
+                    key, version = await self._row(kid)
+        except (StoreUnavailable, TimeoutError) as error:
+            self.watch.store_failed(asked_s=asked_s)
+            raise StoreUnavailable(detail="the key could not be read", retry_after_s=1) from error
         return self._judged(text, digest, key=key, kid=kid, version=version)
 
     def _judged(self, text: str, digest: bytes, *, key: ApiKey | None, kid: str, version: int) -> Admission:
@@ -135,20 +186,21 @@ class Verifier:
         if not self._peppers.admits(text, key) or key is None or not key.is_good_at(now_us):
             if is_current:
                 self._admissions.keep_bad(digest, kid, now_s)
+            else:
+                self._admissions.forget({kid})
             raise KeyRefused(detail=f"kid {kid}")
         admission = admission_of(key, digest, now_s=now_s, now_us=now_us)
         if is_current:
             self._admissions.keep(digest, admission)
         return admission
 
-    def _bridged(self, digest: bytes) -> Admission:
-        until_s = self.watch.store_failed()
-        known = self._admissions.known(digest)
-        now_s = self._clock.monotonic_s()
-        bridged = None if known is None else self._admissions.bridge(digest, known, now_s=now_s, until_s=until_s)
-        if bridged is None:
-            raise StoreUnavailable(retry_after_s=1)
-        return bridged
+    def _renewal(self, text: str, digest: bytes, kid: str) -> asyncio.Task[Admission]:
+        """The reading of a known key: one at a time, and to its end also when nobody waits for it any more."""
+        renewal = self._renewals.get(digest)
+        if renewal is None:
+            renewal = self._renewals[digest] = asyncio.create_task(self._asked(text, digest, kid))
+            renewal.add_done_callback(lambda done: _landed(self._renewals, digest, done))
+        return renewal
 
     async def _row(self, kid: str) -> tuple[ApiKey | None, int]:
         """The row and the version of the table of admissions from before it was asked for; one question at a time."""
@@ -156,7 +208,7 @@ class Verifier:
         if flight is None:
             flight = asyncio.create_task(self._read(kid))
             self._flights[kid] = flight
-            flight.add_done_callback(lambda done: self._landed(kid, done))
+            flight.add_done_callback(lambda done: _landed(self._flights, kid, done))
         # A client that leaves must not take the answer from those who wait with it.
         return await asyncio.shield(flight)
 
@@ -166,11 +218,12 @@ class Verifier:
         self.watch.store_answered()
         return key, version
 
-    def _landed(self, kid: str, flight: asyncio.Task[tuple[ApiKey | None, int]]) -> None:
-        del self._flights[kid]
-        if not flight.cancelled():
-            # Marks a failure as seen also when everyone who waited for it has left.
-            flight.exception()
+
+def _landed(tasks: dict[_Name, asyncio.Task[_Result]], name: _Name, done: asyncio.Task[_Result]) -> None:
+    del tasks[name]
+    if not done.cancelled():
+        # Marks a failure as seen also when everyone who waited for it has left.
+        done.exception()
 
 
 def _held(held_s: int) -> TooManyFailures:

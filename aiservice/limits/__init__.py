@@ -8,9 +8,10 @@ taken, and its slots are free after 30 s.
 Flow: `Limits.take_for` makes the take, `Limits.take` asks the limiter and raises `TakeRefused` (429), and at the end
 `Limits.refund` or `Limits.settle` closes it; `Limits.headers` words the answer's headers. A rule that `Limits.set_rule`
 replaces holds in all workers within two seconds.
-When the limiter's store cannot be used every call raises `StoreUnavailable` (503), and nothing is admitted unlimited;
-a file that cannot be read is made anew, at the price of at most one more burst. When the rules' store is away, subjects
-that are known go on under the rules last read, and others are refused (503).
+When the limiter's file cannot be used every call raises `StoreUnavailable` (503), and one that cannot be read is made
+anew, for at most one more burst. Without Redis (`outage.py`) each process gives out its part of every limit and pays it
+back: one more burst in all for each outage, two if it comes back empty; or, by setting, 503, or requests uncounted.
+When the rules' store is away, known subjects go on under the rules last read, and others are refused (503).
 """
 
 from aiservice.limits.model import (

@@ -9,9 +9,12 @@ from aiservice.core.settings import LimitSettings
 from aiservice.limits.model import Rule, Subject
 from aiservice.limits.plan import Plan, plan_of
 from aiservice.limits.port import RuleStore
+from aiservice.stores.bell import RULES_CHANNEL, Bell, SilentBell
 from aiservice.stores.polling import repeat
 
 POLL_S = 1.0
+# The longest wait of a request for the rules of a subject that is not known.
+ANSWER_S_MAX = 2.0
 # So far before the newest change seen may one lie that is seen later: clocks differ, and a commit takes time.
 REREAD_US = 10_000_000
 PLANS_MAX = 50_000
@@ -24,14 +27,29 @@ _Who = tuple[str, str | None]
 class Rules:
     """Plans of the subjects in use, each made once for as long as its facts and rules stay the same.
 
-    `watch` must run beside it, else a change that another process makes is never seen.
+    `watch` must run beside it, else a change that another process makes is never seen. Its poll each second is the
+    promise; a ring of the bell only brings the next one forward.
     """
 
-    def __init__(self, settings: LimitSettings, store: RuleStore, *, plans_max: int = PLANS_MAX) -> None:
-        """`plans_max` bounds the plans that are remembered; a forgotten one is made anew when its subject comes."""
+    def __init__(
+        self,
+        settings: LimitSettings,
+        store: RuleStore,
+        *,
+        bell: Bell | None = None,
+        plans_max: int = PLANS_MAX,
+        answer_s_max: float = ANSWER_S_MAX,
+    ) -> None:
+        """`plans_max` bounds the plans that are remembered; a forgotten one is made anew when its subject comes.
+
+        `answer_s_max` is how long the first request of a subject waits for its rules.
+        """
         self._settings = settings
         self._store = store
+        self._bell = bell or SilentBell()
+        self._heard = asyncio.Event()
         self._plans_max = plans_max
+        self._answer_s_max = answer_s_max
         self._plans: dict[str, Plan] = {}
         self._flights: dict[_Who, asyncio.Task[tuple[Sequence[Rule], int]]] = {}
         # Grows with every change: what was read from the store before that must not be kept.
@@ -46,13 +64,14 @@ class Rules:
         return plan if plan is not None and plan.is_for(subject) else None
 
     async def plan(self, subject: Subject) -> Plan:
-        """The subject's plan; raises `StoreUnavailable` when its rules are not known and cannot be read."""
+        """The subject's plan; raises `StoreUnavailable` when its rules are not known and cannot be read in time."""
         return self.known(subject) or await self._new_plan(subject)
 
     async def put(self, rule: Rule) -> Rule:
         """Replaces the rule of a tenant or user. This worker knows it at once, the others within two seconds."""
         stored = await self._store.put(rule)
         self._forget([stored])
+        self._bell.ring(RULES_CHANNEL)
         return stored
 
     async def page(self, *, tenant_id: str | None, after: tuple[str, str | None] | None, limit: int) -> Sequence[Rule]:
@@ -61,7 +80,8 @@ class Rules:
 
     async def watch(self, poll_s: float = POLL_S) -> None:
         """Polls every second until it is cancelled. While the store is away, what is known goes on."""
-        await repeat(self._round, every_s=poll_s)
+        self._bell.listen(RULES_CHANNEL, self._heard.set)
+        await repeat(self._round, every_s=poll_s, wake=self._heard)
 
     async def poll(self) -> None:
         """Forgets the plans of every subject whose rule was changed; raises `StoreUnavailable`."""
@@ -123,8 +143,12 @@ class Rules:
         if flight is None:
             flight = self._flights[who] = asyncio.create_task(self._find(who))
             flight.add_done_callback(lambda done: self._landed(who, done))
-        # A client that leaves must not take the answer from those who wait with it.
-        return await asyncio.shield(flight)
+        try:
+            async with asyncio.timeout(self._answer_s_max):
+                # A client that leaves must not take the answer from those who wait with it.
+                return await asyncio.shield(flight)
+        except TimeoutError as error:
+            raise StoreUnavailable(detail="the rules of a subject could not be read", retry_after_s=1) from error
 
     async def _find(self, who: _Who) -> tuple[Sequence[Rule], int]:
         version = self._version

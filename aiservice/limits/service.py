@@ -6,10 +6,25 @@ from typing import cast
 from aiservice.core.errors import FieldInvalid, LimitExceeded
 from aiservice.core.settings import LimitSettings
 from aiservice.limits import headers
-from aiservice.limits.model import NEVER_S, Allowance, Decision, Kind, Owner, Rule, Slots, Standing, Subject, Take
+from aiservice.limits.model import (
+    NEVER_S,
+    Allowance,
+    Bucket,
+    Decision,
+    Kind,
+    Owner,
+    Rule,
+    Slots,
+    Standing,
+    Subject,
+    Take,
+)
 from aiservice.limits.port import Limiter, RuleStore
 from aiservice.limits.rules import PLANS_MAX, Rules
+from aiservice.stores.bell import Bell
 
+# So large that every worker has a share of it.
+_PROBE = Bucket("requests:key:probe", "platform", burst=1_000_000, rate=1_000_000, period_s=3_600)
 OWNERS: Mapping[str, str] = {"key": "this key", "user": "this user", "tenant": "this tenant"}
 
 
@@ -30,11 +45,20 @@ class Limits:
     """
 
     def __init__(
-        self, settings: LimitSettings, limiter: Limiter, rules: RuleStore, *, plans_max: int = PLANS_MAX
+        self,
+        settings: LimitSettings,
+        limiter: Limiter,
+        rules: RuleStore,
+        *,
+        bell: Bell | None = None,
+        plans_max: int = PLANS_MAX,
     ) -> None:
-        """`plans_max` bounds the subjects whose buckets are remembered; a forgotten one is made anew when it comes."""
+        """`bell` carries word of changed rules to the other workers; without one they find them by their polls.
+
+        `plans_max` bounds the subjects whose buckets are remembered; a forgotten one is made anew when it comes.
+        """
         self._limiter = limiter
-        self._rules = Rules(settings, rules, plans_max=plans_max)
+        self._rules = Rules(settings, rules, bell=bell, plans_max=plans_max)
         self.watch = self._rules.watch
 
     async def take_for(self, request_id: str, subject: Subject, *, tokens_estimate: int = 0) -> Take:
@@ -103,6 +127,10 @@ class Limits:
     def anthropic_headers(self, decision: Decision) -> list[tuple[bytes, bytes]]:
         """The same in the names that Anthropic's clients read."""
         return headers.for_anthropic(decision)
+
+    async def check(self) -> None:
+        """Asks the limiter for a bucket that nobody draws on; raises `StoreUnavailable` where it can give nothing."""
+        await self._limiter.peek([_PROBE])
 
     async def aclose(self) -> None:
         await self._limiter.aclose()

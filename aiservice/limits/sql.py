@@ -1,12 +1,13 @@
 """The operator's rules in the main database: `ai_limits`."""
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from aiservice.core.clock import Clock
 from aiservice.limits.model import Rule
@@ -36,14 +37,14 @@ class SqlRuleStore:
         self._put = insert.on_conflict_do_update(index_elements=list(ai_limits.primary_key), set_=values)
 
     async def put(self, rule: Rule) -> Rule:
-        async with transaction(self._engine) as connection:
+        async with transaction(self._engine, purpose="limits") as connection:
             newest_us = (await connection.execute(_NEWEST)).scalar_one() or 0
             stored = replace(rule, changed_at_us=max(self._clock.now_us(), newest_us + 1))
             await connection.execute(self._put, _row_of(stored))
         return stored
 
     async def find(self, tenant_id: str, user_id: str | None) -> Sequence[Rule]:
-        return await self._rules(_FIND, {"tenant_id": tenant_id, "user_id": user_id or ""})
+        return await self._rules(tenant_id, _FIND, {"tenant_id": tenant_id, "user_id": user_id or ""})
 
     async def page(self, *, tenant_id: str | None, after: tuple[str, str | None] | None, limit: int) -> Sequence[Rule]:
         query = sa.select(ai_limits).order_by(*_ORDER).limit(limit)
@@ -52,18 +53,25 @@ class SqlRuleStore:
         if after is not None:
             is_same = sa.and_(_LIMITS.tenant_id == after[0], _LIMITS.user_id > (after[1] or ""))
             query = query.where(sa.or_(_LIMITS.tenant_id > after[0], is_same))
-        return await self._rules(query)
+        return await self._rules(tenant_id, query)
 
     async def newest_us(self) -> int:
-        async with transaction(self._engine) as connection:
+        async with transaction(self._engine, purpose="limits") as connection:
             return (await connection.execute(_NEWEST)).scalar_one() or 0
 
     async def changed_after(self, since_us: int) -> Sequence[Rule]:
-        return await self._rules(_CHANGED, {"since_us": since_us})
+        return await self._rules(None, _CHANGED, {"since_us": since_us})
 
-    async def _rules(self, query: sa.Select[Any], values: dict[str, str | int] | None = None) -> Sequence[Rule]:
-        async with transaction(self._engine) as connection:
+    async def _rules(
+        self, tenant_id: str | None, query: sa.Select[Any], values: dict[str, str | int] | None = None
+    ) -> Sequence[Rule]:
+        async with self._reading(tenant_id) as connection:
             return [_rule_of(row) for row in (await connection.execute(query, values)).mappings()]
+
+    def _reading(self, tenant_id: str | None) -> AbstractAsyncContextManager[AsyncConnection]:
+        if tenant_id is None:
+            return transaction(self._engine, purpose="limits")
+        return transaction(self._engine, tenant_id=tenant_id)
 
 
 def _row_of(rule: Rule) -> dict[str, Any]:

@@ -81,6 +81,7 @@ class Metrics:
             multiprocess_mode="livemostrecent",
         )
         self.set_spool_bytes: Count = spool_bytes.set
+        self.stores = StoreMetrics(registry)
 
     def request_opened(self) -> None:
         self._open_count += 1
@@ -131,6 +132,59 @@ class Metrics:
         summed = CollectorRegistry(auto_describe=False)
         _COLLECT_ALL(summed)
         return generate_latest(summed)
+
+
+class StoreMetrics:
+    """How the servers of the stores stand. What is counted elsewhere is handed over as it stands, and counted on."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._up = Gauge(
+            "aiservice_store_up",
+            "Whether a store answers: 1, or 0 where a worker has no answer from it.",
+            ["store"],
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self._failures = Counter(
+            "aiservice_store_failures_total",
+            "Failed calls of a store; of a database the seconds in which it did not answer.",
+            ["store"],
+            registry=registry,
+        )
+        self._local_takes = Counter(
+            "aiservice_limits_local_takes_total",
+            "Takes from a worker's own share of a limit, while Redis was away.",
+            registry=registry,
+        )
+        lag = Gauge(
+            "aiservice_usage_replica_lag_seconds",
+            "How far the replica is behind the usage that a worker has shipped; the largest of all workers.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        strays = Gauge(
+            "aiservice_usage_stray_rows",
+            "Rows of the ledger that are in no month's partition; more than 0 is worth an alarm.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self.set_replica_lag_s: Count = lag.set
+        self.set_stray_rows: Count = strays.set
+        self._counted: dict[str, int] = {}
+
+    def store(self, name: str, *, is_up: bool, failures: int) -> None:
+        """`failures` is how many there were since this process started."""
+        self._up.labels(name).set(is_up)
+        self._failures.labels(name).inc(self._more(name, failures))
+
+    def local_takes(self, takes: int) -> None:
+        """`takes` is how many there were since this process started."""
+        self._local_takes.inc(self._more("", takes))
+
+    def _more(self, name: str, count: int) -> int:
+        more = count - self._counted.get(name, 0)
+        self._counted[name] = count
+        return more
 
 
 class SupervisorMetrics:

@@ -6,30 +6,37 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
 from aiservice.core.errors import StartRefused
+from aiservice.core.settings import Settings
+from aiservice.stores import migrate_postgres as owner
 from aiservice.stores.databases import BUSY_TIMEOUT_MS, MAIN_FILE, main_url
+from aiservice.stores.revisions import BASE, HEAD, SCRIPTS_DIR, apply
 
-HEAD = "0003"
-BASE = "base"
+__all__ = ["BASE", "HEAD", "SCRIPTS_DIR", "downgrade", "is_current", "make_folder", "revision_of", "upgrade"]
+
 LOCK_FILE = "migrate.lock"
-SCRIPTS_DIR = Path(__file__).with_name("migrations")
 
 
-def is_current(data_dir: Path) -> bool:
-    """Whether the database is there and at HEAD; about a millisecond, so that every start may ask.
+def is_current(settings: Settings) -> bool:
+    """Whether the database is there and at HEAD; in a file about a millisecond, so that every start may ask.
 
-    Raises `StartRefused` when the file is no database.
+    On PostgreSQL also whether the application's role may do there what it has to. Raises `StartRefused` when the file
+    is no database, or the server cannot be used.
     """
-    return revision_of(data_dir) == HEAD
+    if settings.stores.postgres_url is not None:
+        return owner.is_current(settings)
+    return revision_of(settings) == HEAD
 
 
-def revision_of(data_dir: Path) -> str | None:
+def revision_of(settings: Settings) -> str | None:
     """The revision of the database, None where there is none yet. Raises `StartRefused` as `is_current` does."""
-    path = data_dir / MAIN_FILE
+    if settings.stores.postgres_url is not None:
+        return owner.revision_of(settings)
+    path = settings.server.data_dir / MAIN_FILE
     if not path.exists():
         return None
     try:
@@ -39,23 +46,39 @@ def revision_of(data_dir: Path) -> str | None:
         raise StartRefused(f"{path} cannot be read as a database ({error}); {_remedy(error)}.") from error
 
 
-def upgrade(data_dir: Path, revision: str = HEAD) -> None:
-    """Makes the folder and the database where they are missing and applies what is missing, each revision whole.
+def upgrade(settings: Settings, revision: str = HEAD) -> None:
+    """Makes the folder and the tables where they are missing and applies what is missing, each revision whole.
 
-    Processes that do this at once wait for each other. Raises `StartRefused` when the folder cannot be written,
-    the file is no database, or a newer version of the service made it.
+    Processes that do this at once wait for each other, on PostgreSQL those of all machines. Raises `StartRefused` when
+    the folder cannot be written, the file is no database, a newer version of the service made it, or the server cannot
+    be used.
     """
-    with _alone_in(data_dir):
-        found = revision_of(data_dir)
-        if found == revision:
-            return
-        _run("upgrade", data_dir, revision)
+    with _alone_in(settings.server.data_dir):
+        if settings.stores.postgres_url is not None:
+            owner.upgrade(settings, revision)
+        elif revision_of(settings) != revision:
+            _run("upgrade", settings.server.data_dir, revision)
 
 
-def downgrade(data_dir: Path, revision: str = BASE) -> None:
+def downgrade(settings: Settings, revision: str = BASE) -> None:
     """Undoes revisions down to the one named. Undoing the first one drops every table. Raises as `upgrade` does."""
-    with _alone_in(data_dir):
-        _run("downgrade", data_dir, revision)
+    with _alone_in(settings.server.data_dir):
+        if settings.stores.postgres_url is not None:
+            owner.downgrade(settings, revision)
+        else:
+            _run("downgrade", settings.server.data_dir, revision)
+
+
+def make_folder(data_dir: Path) -> None:
+    """Makes DATA_DIR where it is missing, for this user alone. Raises `StartRefused` where that cannot be done."""
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(data_dir, error) from error
+
+
+def _unwritable(data_dir: Path, error: OSError) -> StartRefused:
+    return StartRefused(f"DATA_DIR {data_dir} cannot be written: {error.strerror}.")
 
 
 def _remedy(error: BaseException | None) -> str:
@@ -81,11 +104,11 @@ def _revision_in(connection: sqlite3.Connection) -> str | None:
 
 @contextmanager
 def _alone_in(data_dir: Path) -> Iterator[None]:
+    make_folder(data_dir)
     try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise StartRefused(f"DATA_DIR {data_dir} cannot be written: {error.strerror}.") from error
+        raise _unwritable(data_dir, error) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -93,22 +116,11 @@ def _alone_in(data_dir: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _run(direction: str, data_dir: Path, revision: str) -> None:
-    # Alembic costs a start 140 ms and is needed only where a revision is missing.
-    from alembic import command, config, util  # noqa: PLC0415
-
-    scripts = config.Config()
-    # The option is read with interpolation, so a percent sign in the path is doubled.
-    scripts.set_main_option("script_location", str(SCRIPTS_DIR).replace("%", "%%"))
+def _run(direction: Literal["upgrade", "downgrade"], data_dir: Path, revision: str) -> None:
     engine = _open(data_dir)
     try:
         with engine.connect() as connection:
-            scripts.attributes["connection"] = connection
-            getattr(command, direction)(scripts, revision)
-    except util.CommandError as error:
-        raise StartRefused(
-            f"The database in {data_dir} was not made by this version of the service: {error}"
-        ) from error
+            apply(connection, direction, revision)
     except sa.exc.DBAPIError as error:
         raise StartRefused(
             f"The database in {data_dir} cannot be migrated ({error.orig}); {_remedy(error.orig)}."

@@ -1,9 +1,10 @@
 """The tables of the main database, for SQLite and PostgreSQL alike. Names and columns are a contract."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
@@ -15,6 +16,10 @@ metadata = sa.MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
+
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 
 
 class Moment(TypeDecorator[int]):
@@ -31,16 +36,22 @@ class Moment(TypeDecorator[int]):
     def process_bind_param(self, value: int | None, dialect: Dialect) -> Any:
         if value is None or dialect.name != "postgresql":
             return value
-        return datetime.fromtimestamp(value / 1_000_000, UTC)
+        # Through a float, a microsecond would be lost from the year 2242 on.
+        return EPOCH + value * MICROSECOND
 
     def process_result_value(self, value: Any, dialect: Dialect) -> int | None:
         if value is None:
             return None
-        return round(value.timestamp() * 1_000_000) if isinstance(value, datetime) else int(value)
+        return (value - EPOCH) // MICROSECOND if isinstance(value, datetime) else int(value)
 
 
 def _id() -> sa.Uuid[str]:
     return sa.Uuid(as_uuid=False)
+
+
+def _sorted_text(length: int) -> TypeEngine[str]:
+    """Text that is compared by its bytes, as SQLite does it, whatever the language of the database."""
+    return sa.String(length).with_variant(postgresql.VARCHAR(length, collation="C"), "postgresql")
 
 
 ai_api_keys = sa.Table(
@@ -101,6 +112,8 @@ ai_usage_logs = sa.Table(
     sa.Column("created_at", Moment, primary_key=True),
     sa.Index(None, "tenant_id", "id"),
     sa.Index(None, "api_key_id", "created_at"),
+    # By month; `partitions` makes them ahead. What fits none of them is in ai_usage_logs_default.
+    postgresql_partition_by="RANGE (created_at)",
 )
 
 
@@ -152,8 +165,8 @@ usage_dead_letters = sa.Table(
 ai_limits = sa.Table(
     "ai_limits",
     metadata,
-    sa.Column("tenant_id", sa.String(64), primary_key=True),
-    sa.Column("user_id", sa.String(64), primary_key=True),
+    sa.Column("tenant_id", _sorted_text(64), primary_key=True),
+    sa.Column("user_id", _sorted_text(64), primary_key=True),
     sa.Column("requests_per_hour", sa.BigInteger),
     sa.Column("tokens_per_hour", sa.BigInteger),
     sa.Column("concurrency", sa.Integer),
@@ -188,6 +201,20 @@ ai_responses = sa.Table(
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("lease_until", Moment, nullable=False),
     sa.Column("expires_at", Moment, nullable=False, index=True),
+)
+
+# What the response cache holds, as far as that is known here: the answers stand in Redis, which may have dropped them.
+ai_cache = sa.Table(
+    "ai_cache",
+    metadata,
+    sa.Column("cache_key", sa.String(64), primary_key=True),
+    sa.Column("tenant_id", sa.String(64), nullable=False, index=True),
+    sa.Column("model_used", sa.String(256), nullable=False),
+    sa.Column("response_data", sa.JSON),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("expires_at", Moment, nullable=False, index=True),
+    sa.Column("hit_count", sa.BigInteger, nullable=False),
 )
 
 audit_log = sa.Table(

@@ -21,17 +21,27 @@ class Delivery:
         self._store = store
         self._counts = counts
 
-    async def deliver(self, rows: Sequence[UsageRecord]) -> None:
-        """Returns when every row is in the store or is a dead letter; `StoreUnavailable`: keep all of them."""
-        if await self._refusal(rows) is None:
-            return
-        for row in rows:
-            reason = await self._refusal([row])
-            if reason is not None:
-                await self._bury(row, reason)
+    async def deliver(self, rows: Sequence[UsageRecord]) -> str | None:
+        """Returns when every row is in the store or is a dead letter; `StoreUnavailable`: keep all of them.
 
-    async def _refusal(self, rows: Sequence[UsageRecord]) -> str | None:
-        """Why the store refused the rows as often as it was asked; None when they are in."""
+        Gives a witness where there is one: an id that a copy of the database has only when it has all of the rows.
+        That is so where all were new, for then one transaction brought them.
+        """
+        outcome = await self._outcome(rows)
+        if outcome == len(rows):
+            return rows[0].id
+        if isinstance(outcome, str):
+            await self._deliver_singly(rows)
+        return None
+
+    async def _deliver_singly(self, rows: Sequence[UsageRecord]) -> None:
+        for row in rows:
+            outcome = await self._outcome([row])
+            if isinstance(outcome, str):
+                await self._bury(row, outcome)
+
+    async def _outcome(self, rows: Sequence[UsageRecord]) -> int | str:
+        """How many rows were new, or why the store refused them as often as it was asked."""
         reason = ""
         for attempt in range(TRIES_MAX):
             await asyncio.sleep(_PAUSE_S * attempt)
@@ -42,7 +52,7 @@ class Delivery:
             else:
                 self._counts.shipped_rows += new
                 self._counts.repeated_rows += len(rows) - new
-                return None
+                return new
         return reason
 
     async def _bury(self, row: UsageRecord, reason: str) -> None:

@@ -16,6 +16,8 @@ class MemoryUsageStore:
     `dead_letters` are (row, reason) by id.
     """
 
+    has_replica = False
+
     def __init__(self) -> None:
         self.dead_letters: dict[str, tuple[UsageRecord, str]] = {}
         self._rows: dict[tuple[str, int], UsageRecord] = {}
@@ -35,6 +37,9 @@ class MemoryUsageStore:
     async def absent(self, ids: Sequence[str]) -> Sequence[str]:
         known = {id for id, _ in self._rows} | self.dead_letters.keys()
         return [id for id in ids if id not in known]
+
+    async def unreplicated(self, ids: Sequence[str]) -> Sequence[str]:
+        return []
 
     async def differences(self, from_us: int) -> Sequence[Difference]:
         return []

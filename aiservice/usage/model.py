@@ -136,13 +136,15 @@ class DeadLetter:
 class SpoolHealth:
     """How the spool stands. `is_full`: new requests get 503; `is_degraded`: an operator should look.
 
-    `backlog_bytes` is the size of all spool files of all workers, `free_bytes` what the disk has left.
+    `backlog_bytes` is the size of all spool files of all workers, `free_bytes` what the disk has left, `replica_lag_s`
+    how far the replica is behind what this worker has shipped; 0 without one.
     """
 
     is_full: bool
     is_degraded: bool
     backlog_bytes: int
     free_bytes: int
+    replica_lag_s: float = 0.0
 
 
 @dataclass(slots=True)

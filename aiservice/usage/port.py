@@ -9,8 +9,12 @@ from aiservice.usage.model import DeadLetter, Difference, GroupBy, UsageGroup, U
 class UsageStore(Protocol):
     """`ai_usage_logs` and its sums. Every method raises `StoreUnavailable` when the database is down.
 
-    The writing ones raise `Unexpected`, with the reason as `detail`, for what the database refuses.
+    The writing ones raise `Unexpected`, with the reason as `detail`, for what the database refuses. `has_replica`: a
+    copy of it may take its place, so that what is shipped is kept until it is there too.
     """
+
+    @property
+    def has_replica(self) -> bool: ...
 
     async def insert(self, rows: Sequence[UsageRecord]) -> int:
         """Inserts rows and adds the new ones to the sums, in one transaction; says how many were new.
@@ -44,6 +48,10 @@ class UsageStore(Protocol):
 
     async def absent(self, ids: Sequence[str]) -> Sequence[str]:
         """Those of the ids that have neither a row nor a dead letter."""
+        ...
+
+    async def unreplicated(self, ids: Sequence[str]) -> Sequence[str]:
+        """Those of the ids that have neither on the replica; none of them where there is no replica."""
         ...
 
     async def differences(self, from_us: int) -> Sequence[Difference]:

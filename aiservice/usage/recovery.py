@@ -5,12 +5,14 @@ import itertools
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiservice.usage import folders
 from aiservice.usage.delivery import Delivery
 from aiservice.usage.frames import TORN, SpoolReader
 from aiservice.usage.model import LedgerCounts, UsageMark, UsageRecord, UsageStart
+from aiservice.usage.replication import Replication, Standing, Unseen
 from aiservice.usage.threads import run_to_end
 
 log = logging.getLogger(__name__)
@@ -41,10 +43,14 @@ def lost(start: UsageStart, mark: UsageMark | None) -> UsageRecord:
 
 
 class Leftover:
-    """Reads spool files in order. `damaged` are those with bad records, `lost_count` the starts that had no end."""
+    """Reads spool files in order. `damaged` are those with bad records, `lost_count` the starts that had no end.
 
-    def __init__(self, paths: list[Path]) -> None:
+    What is wrong with them is logged, but not when they are read `again`.
+    """
+
+    def __init__(self, paths: list[Path], *, again: bool = False) -> None:
         self._paths = paths
+        self._level = logging.DEBUG if again else logging.ERROR
         self._open: dict[str, UsageStart] = {}
         self._marks: dict[str, UsageMark] = {}
         self._next_seq: int | None = None
@@ -75,22 +81,45 @@ class Leftover:
     def _check(self, reader: SpoolReader) -> None:
         if reader.damage not in (None, TORN):
             self.damaged.append(reader.path)
-            log.error("usage spool file %s is damaged (%s) and was cut", reader.path, reader.damage)
+            log.log(self._level, "usage spool file %s is damaged (%s) and was cut", reader.path, reader.damage)
         if reader.header is None:
             return
         if self._next_seq not in (None, reader.header.first_seq):
-            log.error("usage spool: sequence %s is followed by file %s", self._next_seq, reader.path)
+            log.log(self._level, "usage spool: sequence %s is followed by file %s", self._next_seq, reader.path)
         self._next_seq = reader.next_seq
 
 
-class Adopter:
-    """Takes over the folders of dead workers. Several may try at once: the folder's lock lets one in."""
+@dataclass(slots=True)
+class _Adopted:
+    """A folder whose rows are shipped and not yet seen on the replica; its lock is held until they are."""
 
-    def __init__(self, root: Path, delivery: Delivery, counts: LedgerCounts, *, batch_rows: int) -> None:
+    folder: Path
+    lock: int
+    paths: list[Path]
+    unseen: Unseen = field(default_factory=Unseen)
+
+
+class Adopter:
+    """Takes over the folders of dead workers. Several may try at once: the folder's lock lets one in.
+
+    With a replica a folder goes when its rows are seen there; `close` lets go of those that still wait for it.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        delivery: Delivery,
+        counts: LedgerCounts,
+        *,
+        batch_rows: int,
+        replication: Replication | None = None,
+    ) -> None:
         self._root = root
         self._delivery = delivery
         self._counts = counts
         self._batch_rows = batch_rows
+        self._replication = replication
+        self._waiting: dict[Path, _Adopted] = {}
 
     async def adopt_all(self) -> None:
         """Ships and removes every folder whose worker is dead; raises `StoreUnavailable` and leaves the rest."""
@@ -100,27 +129,61 @@ class Adopter:
             except OSError as error:
                 log.warning("the usage spool of %s cannot be adopted now: %s", folder.name, error.strerror)
                 continue
-            if lock is None:
-                continue
-            try:
-                await self._adopt(folder)
-            finally:
+            if lock is not None:
+                await self._adopt(folder, lock)
+        if self._replication is not None:
+            for adopted in list(self._waiting.values()):
+                await self._look_after(adopted, self._replication)
+
+    def close(self) -> None:
+        """Lets go of what waits for the replica: somebody else ships it again."""
+        for adopted in self._waiting.values():
+            os.close(adopted.lock)
+        self._waiting.clear()
+
+    async def _adopt(self, folder: Path, lock: int) -> None:
+        """Nothing is deleted before everything is committed: an adopter that dies is followed by another."""
+        is_held = False
+        try:
+            paths = folders.spool_files(folder)
+            if not paths:
+                # Its worker has only just made it and will make another, or it is being removed by somebody else.
+                folders.remove(folder)
+                return
+            await self._ship(folder, paths)
+            if self._replication is not None:
+                is_held = True
+                self._hold(_Adopted(folder, lock, paths), self._replication)
+        finally:
+            if not is_held:
                 os.close(lock)
 
-    async def _adopt(self, folder: Path) -> None:
-        """Nothing is deleted before everything is committed: an adopter that dies is followed by another."""
-        paths = folders.spool_files(folder)
-        if not paths:
-            # Its worker has only just made it and will make another, or it is being removed by somebody else.
-            folders.remove(folder)
-            return
+    async def _ship(self, folder: Path, paths: list[Path]) -> None:
         leftover = Leftover(paths)
         await ship(leftover.rows(), self._delivery, batch_rows=self._batch_rows)
         self._counts.adopted_folders += 1
         self._counts.lost_requests += leftover.lost_count
         self._counts.damaged_files += len(leftover.damaged)
-        await run_to_end(_discard, folder, leftover.damaged)
+        if self._replication is None:
+            await run_to_end(_discard, folder, leftover.damaged)
         log.warning("usage of dead worker %s adopted; %d requests were lost with it", folder.name, leftover.lost_count)
+
+    def _hold(self, adopted: _Adopted, replication: Replication) -> None:
+        replication.note(adopted.unseen, None, 0)
+        self._waiting[adopted.folder] = adopted
+
+    async def _look_after(self, adopted: _Adopted, replication: Replication) -> None:
+        leftover = Leftover(adopted.paths, again=True)
+        standing = await replication.standing(adopted.unseen, leftover.rows)
+        if standing is Standing.LOST:
+            log.warning("usage of dead worker %s is gone with the primary: shipped again", adopted.folder.name)
+            rows = Leftover(adopted.paths, again=True).rows()
+            await ship(rows, self._delivery, batch_rows=self._batch_rows)
+            adopted.unseen.clear()
+            replication.note(adopted.unseen, None, 0)
+        elif standing is Standing.SEEN:
+            await run_to_end(_discard, adopted.folder, leftover.damaged)
+            os.close(self._waiting.pop(adopted.folder).lock)
 
 
 async def ship(rows: Iterator[UsageRecord], delivery: Delivery, *, batch_rows: int) -> None:

@@ -21,6 +21,7 @@ from aiservice.usage.model import (
 )
 from aiservice.usage.port import UsageStore
 from aiservice.usage.recovery import Adopter
+from aiservice.usage.replication import Replication
 from aiservice.usage.shipper import Shipper
 from aiservice.usage.spool import Spool
 from aiservice.usage.sync import SYNC_INTERVAL_S, SpoolSync
@@ -30,7 +31,10 @@ log = logging.getLogger(__name__)
 
 FREE_BYTES_MIN = 256 * 1_048_576
 SCAN_INTERVAL_S = 1.0
+CONFIRM_INTERVAL_S = 0.25
 FLUSH_TIMEOUT_S = 10.0
+# So far behind, a replica is worth a look: what it lacks stays in the spool.
+REPLICA_LAG_S_MAX = 60
 _BACKOFF_S_MIN = 0.2
 _BACKOFF_S_MAX = 5.0
 
@@ -49,8 +53,13 @@ class Ledger:
         self._settings = settings
         self._sync = SpoolSync(spool, self.counts)
         delivery = Delivery(store, self.counts)
-        self._shipper = Shipper(spool, self._sync, delivery, settings=settings, counts=self.counts)
-        self._adopter = Adopter(spool.root, delivery, self.counts, batch_rows=settings.batch_rows)
+        replication = Replication(store, spool.clock) if store.has_replica else None
+        self._shipper = Shipper(
+            spool, self._sync, delivery, settings=settings, counts=self.counts, replication=replication
+        )
+        self._adopter = Adopter(
+            spool.root, delivery, self.counts, batch_rows=settings.batch_rows, replication=replication
+        )
         self._dirty = asyncio.Event()
         self._stopping = asyncio.Event()
         self._stopped = asyncio.Event()
@@ -69,8 +78,9 @@ class Ledger:
     def health(self) -> SpoolHealth:
         """How the spool stands; sizes are at most a second old."""
         backlog, free, is_full = self._backlog_bytes, self._free_bytes, self._spool.is_full
-        is_degraded = is_full or free < FREE_BYTES_MIN or backlog * 2 > self._settings.spool_bytes_max
-        return SpoolHealth(is_full, is_degraded, backlog, free)
+        lag_s = max(0, self._spool.until_us(self._shipper.oldest_us) - self._safe_until_us()) / 1_000_000
+        is_tight = free < FREE_BYTES_MIN or backlog * 2 > self._settings.spool_bytes_max
+        return SpoolHealth(is_full, is_full or is_tight or lag_s > REPLICA_LAG_S_MAX, backlog, free, lag_s)
 
     def start(self, start: UsageStart) -> None:
         """Call before the engine. When it returns, the request becomes a row whatever happens to this process.
@@ -116,7 +126,7 @@ class Ledger:
         await self._sync.reach(self._spool.seq)
 
     async def run(self) -> None:
-        """Syncs, ships, watches the disk and adopts what dead workers left, until `aclose`."""
+        """Syncs, ships, watches disk and replica and adopts what dead workers left, until `aclose`."""
         self._stopped.clear()
         try:
             async with asyncio.TaskGroup() as group:
@@ -125,22 +135,30 @@ class Ledger:
                     group.create_task(self._repeat(self._ship_once)),
                     group.create_task(self._repeat(self._watch, every_s=SCAN_INTERVAL_S)),
                 ]
+                if self._store.has_replica:
+                    # Apart from the shipping, which a replica that is away or slow must not hold up.
+                    confirming = self._repeat(self._shipper.confirm, every_s=CONFIRM_INTERVAL_S)
+                    self._loops.append(group.create_task(confirming))
                 adoption = group.create_task(self._repeat(self._adopter.adopt_all, every_s=SCAN_INTERVAL_S))
                 await self._stopping.wait()
                 # It may have gigabytes before it; what it leaves half done is done again by another worker.
                 adoption.cancel()
         finally:
+            self._adopter.close()
             self._stopped.set()
 
     async def aclose(self, *, timeout_s: float = FLUSH_TIMEOUT_S) -> None:
-        """Ships everything, syncs and removes the folder; what the store does not take in time waits for adoption."""
+        """Ships everything, syncs and removes the folder; what the store does not take in time waits for adoption.
+
+        So does what its replica, where there is one, has not in time.
+        """
         self._stopping.set()
         for event in (self._dirty, self._shipper.has_rows, self._shipper.is_batch_full):
             event.set()
         try:
             async with asyncio.timeout(timeout_s):
                 await self._stopped.wait()
-                await self._shipper.ship(is_all=True)
+                await self._shipper.finish()
         except (StoreUnavailable, TimeoutError) as error:
             log.warning("the usage spool could not be flushed (%s); the next worker adopts it", type(error).__name__)
         for loop in self._loops:
@@ -171,9 +189,10 @@ class Ledger:
     async def as_of_us(self) -> int:
         """A moment: the store has every request of this machine whose answer ended before it. Ask it before the sums.
 
-        The rows of a worker that died hold it back until they are adopted. Other workers say theirs every second.
+        With a replica it is there too, so that this holds whoever answers and whoever is the primary then. The rows of
+        a worker that died hold it back until they are adopted. Other workers say theirs every second.
         """
-        own_us = self._shipped_until_us()
+        own_us = self._safe_until_us()
         others_us = await run_to_end(folders.oldest_moment_us, self._spool.root, but=self._spool.folder)
         return own_us if others_us is None else min(own_us, others_us)
 
@@ -181,8 +200,9 @@ class Ledger:
         """Sums over all rows of all tenants."""
         return await self._store.totals()
 
-    def _shipped_until_us(self) -> int:
-        return self._spool.shipped_until_us(self._shipper.oldest_us)
+    def _safe_until_us(self) -> int:
+        """What ended before it is in the store and, where there is one, on its replica."""
+        return self._spool.until_us(self._shipper.oldest_unseen_us)
 
     def _append_end(self, record: UsageRecord) -> None:
         try:
@@ -205,7 +225,7 @@ class Ledger:
         interval_s = self._settings.batch_interval_ms / 1000
         is_batch_full = await _fires_within(self._shipper.is_batch_full, interval_s)
         await self._shipper.ship(is_all=not is_batch_full)
-        self._spool.publish(self._shipped_until_us())
+        self._spool.publish(self._safe_until_us())
 
     async def _watch(self) -> None:
         """Measures disk and backlog, puts the reserve back when there is room, and says when it gets tight."""
@@ -220,7 +240,7 @@ class Ledger:
             log.warning("the usage spool is %s: %s", "degraded" if health.is_degraded else "in order again", health)
 
     async def _tend_spool(self) -> None:
-        self._spool.publish(self._shipped_until_us())
+        self._spool.publish(self._safe_until_us())
         self._spool.set_over_cap(self._backlog_bytes > self._settings.spool_bytes_max)
         if not self._spool.has_reserve:
             self._spool.set_reserve(await run_to_end(self._spool.allocate_reserve))

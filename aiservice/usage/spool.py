@@ -14,6 +14,7 @@ from aiservice.core.errors import ShuttingDown, SpoolFull
 from aiservice.core.ids import uuid7
 from aiservice.usage import folders, frames
 from aiservice.usage.model import UsageMark, UsageRecord, UsageStart
+from aiservice.usage.replication import Unseen
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +37,22 @@ class SpoolShape:
 class SpoolFile:
     """A file of the spool. `rows` are its finished records that are not committed; without them when `is_evicted`.
 
-    `evicted_us` is when the oldest record of an evicted file ended.
+    `evicted_us` is when the oldest record of an evicted file ended. `unseen` is what was committed and may still be
+    lost with the primary.
     """
 
-    __slots__ = ("descriptor", "end", "evicted_us", "is_evicted", "path", "rotate_at", "rows", "salt")
+    __slots__ = (
+        "descriptor",
+        "end",
+        "evicted_us",
+        "is_damaged",
+        "is_evicted",
+        "path",
+        "rotate_at",
+        "rows",
+        "salt",
+        "unseen",
+    )
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
@@ -50,6 +63,16 @@ class SpoolFile:
         self.rows: deque[UsageRecord] = deque()
         self.is_evicted = False
         self.evicted_us = 0
+        self.is_damaged = False
+        self.unseen = Unseen()
+
+    @property
+    def is_unshipped(self) -> bool:
+        return self.is_evicted or bool(self.rows)
+
+    @property
+    def is_needed(self) -> bool:
+        return self.is_unshipped or bool(self.unseen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +94,7 @@ class Spool:
 
     def __init__(self, root: Path, *, clock: Clock, shape: SpoolShape | None = None, write: Write = os.pwrite) -> None:
         self.root = root
+        self.clock = clock
         self.folder = root
         self.worker_id = ""
         self.seq = 0
@@ -78,7 +102,6 @@ class Spool:
         self.is_full = True
         self.is_open = False
         self.is_closed = False
-        self._clock = clock
         self._shape = shape or SpoolShape()
         self._write = write
         self._is_over_cap = False
@@ -96,7 +119,7 @@ class Spool:
         """Makes its folder and first file where they are missing; False while the disk has no room for them."""
         try:
             if self._lock is None:
-                self.worker_id, self._lock = _claim_new(self.root, self._clock)
+                self.worker_id, self._lock = _claim_new(self.root, self.clock)
                 self.folder = self.root / self.worker_id
             self._current = self._succeed(self._create())
         except OSError as error:
@@ -177,7 +200,7 @@ class Spool:
             self.rotate()
 
     def drop(self, file: SpoolFile) -> None:
-        """Forgets the oldest file, whose rows are all committed."""
+        """Forgets the oldest file, which nothing needs any more."""
         assert file is self.files[0]
         assert file is not self._current
         self.files.popleft()
@@ -198,12 +221,12 @@ class Spool:
         self._is_over_cap = is_over_cap
         self._judge()
 
-    def shipped_until_us(self, oldest_us: int | None) -> int:
-        """The moment before which every record that ended is in the store; `oldest_us`: the oldest that is not.
+    def until_us(self, oldest_us: int | None) -> int:
+        """The moment before which every record that ended is where it should be; `oldest_us`: the oldest that is not.
 
         That one's time is rounded to the millisecond, so one is taken off.
         """
-        return self._clock.now_us() if oldest_us is None else oldest_us - 1_000
+        return self.clock.now_us() if oldest_us is None else oldest_us - 1_000
 
     def publish(self, until_us: int) -> None:
         """Lets the other workers know that moment."""
@@ -227,7 +250,7 @@ class Spool:
         if self._lock is None:
             return
         (self.folder / folders.RESERVE_NAME).unlink(missing_ok=True)
-        is_done = not self._open and not any(file.rows or file.is_evicted for file in self.files)
+        is_done = not self._open and not any(file.is_needed for file in self.files)
         if is_done:
             for path in folders.spool_files(self.folder):
                 path.unlink()

@@ -1,28 +1,26 @@
 """The ledger's rows and their sums in the main database, through SQLAlchemy Core."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from itertools import chain
-from typing import Any, Protocol
-from uuid import UUID
+from operator import attrgetter
+from typing import Any
 
 import sqlalchemy as sa
 from msgspec.structs import asdict
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from aiservice.core.clock import Clock
 from aiservice.core.errors import Unexpected
 from aiservice.stores.databases import transaction
-from aiservice.stores.tables import Moment
 from aiservice.stores.tables import ai_usage_logs as logs
 from aiservice.stores.tables import ai_usage_rollups as rollups
 from aiservice.stores.tables import ai_usage_totals as totals
 from aiservice.stores.tables import usage_dead_letters as letters
+from aiservice.usage.forms import Column, Values, form_of
 from aiservice.usage.model import DeadLetter, Difference, GroupBy, UsageGroup, UsageRecord, UsageTotals
-from aiservice.usage.sums import HOUR_US, SUM_NAMES, HourKey, Sums, by_hour, by_status, whole_hours
+from aiservice.usage.reading import Reader
+from aiservice.usage.sums import HOUR_US, SUM_NAMES, whole_hours
 
-ROWS_AT_ONCE = 250
 # The columns in the order of the record's fields.
 _READ = tuple(logs.c[name.removesuffix("_us")] for name in UsageRecord.__struct_fields__)
 # What a row adds to its sums.
@@ -38,132 +36,33 @@ _ADDENDS: tuple[sa.ColumnElement[Any], ...] = (
 _HOUR_SUMS = tuple(rollups.c[name] for name in SUM_NAMES)
 _HOUR_KEY = tuple(rollups.primary_key.columns)
 _HOUR_NAMES = tuple(column.name for column in _HOUR_KEY)
+_STATUS_KEY = (totals.c.status_code,)
+_DIFFERENCE_ORDER = attrgetter("table", "hour_us", "tenant_id", "api_key_id", "endpoint", "model", "status_code")
 # What SQLAlchemy and the drivers raise for a value that a column does not take.
 _ROW_ERRORS = (sa.exc.SQLAlchemyError, OverflowError, TypeError, ValueError)
 
-Column = sa.ColumnElement[Any]
-Values = Sequence[Any]
-Hours = Mapping[HourKey, Sums]
-
-
-class _Form(Protocol):
-    """What the databases say differently. `snapshot` and `lock` are statements: one to read, one to make sums anew."""
-
-    snapshot: str
-    lock: str
-
-    async def add(self, connection: AsyncConnection, rows: Sequence[UsageRecord]) -> Sequence[UsageRecord]:
-        """Inserts rows and gives those that were new."""
-        ...
-
-    async def add_sums(self, connection: AsyncConnection, hours: Hours) -> None:
-        """Adds to the rollups, in the order of the hours, and to the totals."""
-        ...
-
-    def day(self, moment: Column) -> Column: ...
-
-    def hour(self, moment: Column) -> Column: ...
-
-
-class _SqliteForm:
-    """Many rows a statement, and past SQLAlchemy: its four trips to the driver's thread cost more than the rows."""
-
-    snapshot = "begin"
-    lock = "begin immediate"
-
-    def __init__(self) -> None:
-        self._add = _SqliteInsert(
-            sqlite.insert(logs).on_conflict_do_nothing(), returning=(logs.c.id, logs.c.created_at)
-        )
-        self._add_to_rollups = _SqliteInsert(_summing(sqlite.insert(rollups)))
-        self._add_to_totals = _SqliteInsert(_summing(sqlite.insert(totals)))
-
-    async def add(self, connection: AsyncConnection, rows: Sequence[UsageRecord]) -> Sequence[UsageRecord]:
-        new: list[UsageRecord] = []
-        for at in range(0, len(rows), ROWS_AT_ONCE):
-            some = rows[at : at + ROWS_AT_ONCE]
-            found = await self._add.run(connection, list(map(_sqlite_row, some)))
-            new += some if len(found) == len(some) else _those(some, [(str(UUID(id)), us) for id, us in found])
-        return new
-
-    async def add_sums(self, connection: AsyncConnection, hours: Hours) -> None:
-        rows = [(key[0], key[1].replace("-", ""), *key[2:], *sums) for key, sums in hours.items()]
-        for at in range(0, len(rows), ROWS_AT_ONCE):
-            await self._add_to_rollups.run(connection, rows[at : at + ROWS_AT_ONCE])
-        await self._add_to_totals.run(connection, [(status, *sums) for status, sums in by_status(hours).items()])
-
-    def day(self, moment: Column) -> Column:
-        return sa.func.strftime("%Y-%m-%d", sa.type_coerce(moment, sa.BigInteger) // 1_000_000, "unixepoch")
-
-    def hour(self, moment: Column) -> Column:
-        return sa.type_coerce(sa.type_coerce(moment, sa.BigInteger) // HOUR_US * HOUR_US, Moment)
-
-
-class _PostgresForm:
-    """Batches as SQLAlchemy makes them."""
-
-    snapshot = "set transaction isolation level repeatable read"
-    lock = "lock table ai_usage_logs in share mode"
-
-    def __init__(self) -> None:
-        self._add = postgresql.insert(logs).on_conflict_do_nothing().returning(logs.c.id, logs.c.created_at)
-        self._add_to_rollups = _summing(postgresql.insert(rollups))
-        self._add_to_totals = _summing(postgresql.insert(totals))
-
-    async def add(self, connection: AsyncConnection, rows: Sequence[UsageRecord]) -> Sequence[UsageRecord]:
-        found = await connection.execute(self._add, [_values(row) for row in rows])
-        return _those(rows, [(id, us) for id, us in found])
-
-    async def add_sums(self, connection: AsyncConnection, hours: Hours) -> None:
-        rows = [_named(rollups, (*key, *sums)) for key, sums in hours.items()]
-        await connection.execute(self._add_to_rollups, rows)
-        rows = [_named(totals, (status, *sums)) for status, sums in by_status(hours).items()]
-        await connection.execute(self._add_to_totals, rows)
-
-    def day(self, moment: Column) -> Column:
-        return sa.func.to_char(sa.func.timezone("UTC", moment), "YYYY-MM-DD")
-
-    def hour(self, moment: Column) -> Column:
-        hour = sa.func.timezone("UTC", sa.func.date_trunc("hour", sa.func.timezone("UTC", moment)))
-        return sa.type_coerce(hour, Moment)
-
-
-class _SqliteInsert:
-    """An insert whose text is made for a number of rows."""
-
-    def __init__(self, insert: sqlite.Insert, returning: Sequence[sa.Column[Any]] = ()) -> None:
-        compiled = insert.returning(*returning).compile(dialect=sqlite.dialect(paramstyle="qmark"))
-        assert compiled.positiontup == [column.name for column in insert.table.columns]
-        self._head, _, rest = str(compiled).partition(" VALUES ")
-        self._marks, _, self._tail = rest.partition(" ON CONFLICT")
-
-    async def run(self, connection: AsyncConnection, rows: Sequence[Values]) -> Sequence[Values]:
-        """What the statement returns; raises `Unexpected` for a value that a column does not take."""
-        marks = ", ".join([self._marks] * len(rows))
-        text = f"{self._head} VALUES {marks} ON CONFLICT{self._tail}"
-        driver = (await connection.get_raw_connection()).driver_connection
-        assert driver is not None
-        try:
-            return list(await driver.execute_fetchall(text, tuple(chain.from_iterable(rows))))
-        except connection.dialect.loaded_dbapi.IntegrityError as error:
-            raise Unexpected(detail=f"{type(error).__name__}: {error}") from error
-
 
 class SqlUsageStore:
-    """Over SQLite and PostgreSQL. Rows that the database refuses raise `Unexpected` with its reason as `detail`."""
+    """Over SQLite and PostgreSQL. Rows that the database refuses raise `Unexpected` with its reason as `detail`.
 
-    def __init__(self, engine: AsyncEngine, clock: Clock) -> None:
+    With a replica, pages, series and totals are read there while it has what the primary has: see `Reader`.
+    """
+
+    def __init__(self, engine: AsyncEngine, clock: Clock, *, replica: AsyncEngine | None = None) -> None:
+        self.has_replica = replica is not None
         self._engine = engine
+        self._replica = replica
         self._clock = clock
-        self._form = form_of(engine.dialect.name)
+        self._form = form_of(engine.dialect)
+        self._reader = Reader(engine, replica, clock)
 
     async def insert(self, rows: Sequence[UsageRecord]) -> int:
         async with self._writing() as connection:
-            return await self._insert(connection, rows)
+            return await self._form.insert(connection, rows)
 
     async def bury(self, record: UsageRecord, reason: str) -> None:
         letter = {"record": asdict(record), "reason": reason[:500], "created_at": self._clock.now_us()}
-        is_buried = sa.select(letters.c.id).where(letters.c.record["id"].as_string() == record.id).limit(1)
+        is_buried = sa.select(letters.c.id).where(self._form.letter_id() == record.id).limit(1)
         async with self._writing() as connection:
             if (await connection.execute(is_buried)).first() is None:
                 await connection.execute(letters.insert().values(letter))
@@ -174,8 +73,8 @@ class SqlUsageStore:
         query = _of(logs, tenant_id, api_key_id, *_READ).order_by(logs.c.id.desc()).limit(limit)
         if cursor is not None:
             query = query.where(logs.c.id < cursor)
-        async with transaction(self._engine) as connection:
-            return [UsageRecord(*row) for row in await connection.execute(query)]
+        rows = await self._reader.read(query, tenant_id=tenant_id)
+        return [UsageRecord(*row) for row in rows]
 
     async def series(
         self, *, tenant_id: str, api_key_id: str | None, from_us: int, to_us: int, group_by: GroupBy
@@ -189,39 +88,34 @@ class SqlUsageStore:
                 keys = _of(rollups, tenant_id, api_key_id, rollups.c.api_key_id)
                 rows = _within(tenant_id, keys, left_us=left_us, right_us=right_us)
                 parts.append(rows.with_only_columns(self._group_key(logs, group_by), *_ADDENDS))
-        async with transaction(self._engine) as connection:
-            # One statement sees one moment.
-            found = await connection.execute(_grouped(("group_key",), *parts))
-            groups = [(str(key), dict(zip(SUM_NAMES, map(int, sums), strict=True))) for key, *sums in found]
+        # One statement sees one moment.
+        found = await self._reader.read(_grouped(("group_key",), *parts), tenant_id=tenant_id)
+        groups = [(str(key), dict(zip(SUM_NAMES, map(int, sums), strict=True))) for key, *sums in found]
         return [_group(key, sums) for key, sums in sorted(groups)]
 
     async def totals(self) -> UsageTotals:
         names = ("requests", "cached", "prompt_tokens", "completion_tokens", "tokens_saved", "response_time_ms")
         query = sa.select(totals.c.status_code, *[totals.c[name] for name in names]).order_by(totals.c.status_code)
-        async with transaction(self._engine) as connection:
-            rows = [tuple(map(int, row)) for row in await connection.execute(query)]
+        found = await self._reader.read(query)
+        rows = [tuple(map(int, row)) for row in found]
         requests, cached, prompt, completion, saved, time_ms = (sum(row[n] for row in rows) for n in range(1, 7))
         return UsageTotals(requests, cached, prompt, completion, saved, time_ms, {row[0]: row[1] for row in rows})
 
     async def absent(self, ids: Sequence[str]) -> Sequence[str]:
-        rows = sa.select(logs.c.id).where(logs.c.id.in_(ids))
-        buried = sa.select(letters.c.record["id"].as_string())
-        async with transaction(self._engine) as connection:
-            known = {str(id) for query in (rows, buried) for (id,) in await connection.execute(query)}
-        return [id for id in ids if id not in known]
+        return await self._absent(self._engine, ids)
+
+    async def unreplicated(self, ids: Sequence[str]) -> Sequence[str]:
+        return [] if self._replica is None else await self._absent(self._replica, ids)
 
     async def differences(self, from_us: int) -> Sequence[Difference]:
         hour_us = from_us - from_us % HOUR_US
         rows, sums = self._rows_by_hour(hour_us), _negative(_HOUR_KEY).where(rollups.c.hour >= hour_us)
         hours = _unequal(_HOUR_NAMES, rows, sums)
-        status = rollups.c.status_code
-        statuses = _unequal((status.name,), sa.select(status, *_HOUR_SUMS), _negative((totals.c.status_code,)))
-        async with transaction(self._engine) as connection:
-            await connection.exec_driver_sql(self._form.snapshot)
-            return [
-                *[_hour_difference(row) for row in await connection.execute(hours)],
-                *[Difference(totals.name, row[0], _delta(row[1:])) for row in await connection.execute(statuses)],
-            ]
+        statuses = _unequal(("status_code",), sa.select(rollups.c.status_code, *_HOUR_SUMS), _negative(_STATUS_KEY))
+        # One statement sees one moment.
+        query = sa.union_all(_placed(rollups, hours), _placed(totals, statuses))
+        async with transaction(self._engine, purpose="ledger") as connection:
+            return sorted(map(_difference, await connection.execute(query)), key=_DIFFERENCE_ORDER)
 
     async def recompute(self, from_us: int) -> None:
         hour_us = from_us - from_us % HOUR_US
@@ -236,24 +130,28 @@ class SqlUsageStore:
 
     async def letters(self, *, after_id: int, limit: int) -> Sequence[DeadLetter]:
         query = sa.select(letters.c.id, letters.c.record, letters.c.reason).where(letters.c.id > after_id)
-        async with transaction(self._engine) as connection:
+        async with transaction(self._engine, purpose="ledger") as connection:
             return [DeadLetter(*row) for row in await connection.execute(query.order_by(letters.c.id).limit(limit))]
 
     async def revive(self, letter: DeadLetter) -> None:
         async with self._writing() as connection:
-            await self._insert(connection, [letter.row()])
+            await self._form.insert(connection, [letter.row()])
             await connection.execute(letters.delete().where(letters.c.id == letter.id))
 
-    async def _insert(self, connection: AsyncConnection, rows: Sequence[UsageRecord]) -> int:
-        new = await self._form.add(connection, rows)
-        if new:
-            await self._form.add_sums(connection, by_hour(new))
-        return len(new)
+    async def _absent(self, engine: AsyncEngine, ids: Sequence[str]) -> Sequence[str]:
+        rows = sa.select(logs.c.id).where(logs.c.id.in_(ids))
+        letter_id = self._form.letter_id()
+        async with transaction(engine, purpose="ledger") as connection:
+            known = {str(id) for (id,) in await connection.execute(rows)}
+            if missing := [id for id in ids if id not in known]:
+                buried = sa.select(letter_id).where(letter_id.in_(missing))
+                known.update(id for (id,) in await connection.execute(buried))
+        return [id for id in missing if id not in known]
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[AsyncConnection]:
         try:
-            async with transaction(self._engine) as connection:
+            async with transaction(self._engine, purpose="ledger") as connection:
                 yield connection
         except _ROW_ERRORS as error:
             raise Unexpected(detail=f"{type(error).__name__}: {error}"[:500]) from error
@@ -272,12 +170,6 @@ class SqlUsageStore:
             "key": table.c.api_key_id,
         }
         return keys[group_by].label("group_key")
-
-
-def form_of(dialect: str) -> _Form:
-    """The form that a database of SQLAlchemy's name wants."""
-    forms: Mapping[str, type[_Form]] = {"sqlite": _SqliteForm, "postgresql": _PostgresForm}
-    return forms[dialect]()
 
 
 def _of(table: sa.Table, tenant_id: str, api_key_id: str | None, *columns: Column) -> sa.Select[Any]:
@@ -321,18 +213,6 @@ def _negative(keys: Sequence[Column]) -> sa.Select[Any]:
     return sa.select(*keys, *[(-table.c[name]).label(name) for name in SUM_NAMES])
 
 
-def _summing(insert: Any) -> Any:
-    """An insert into a table of sums that adds to the row that is there."""
-    names = {name: insert.table.c[name] + insert.excluded[name] for name in SUM_NAMES}
-    return insert.on_conflict_do_update(index_elements=list(insert.table.primary_key), set_=names)
-
-
-def _those(rows: Sequence[UsageRecord], keys: Iterable[tuple[str, int]]) -> Sequence[UsageRecord]:
-    """The first row of each id and time."""
-    by_key = {(row.id, row.created_at_us): row for row in reversed(rows)}
-    return [by_key[key] for key in keys]
-
-
 def _group(key: str, sums: Mapping[str, int]) -> UsageGroup:
     return UsageGroup(
         key=key,
@@ -345,42 +225,20 @@ def _group(key: str, sums: Mapping[str, int]) -> UsageGroup:
     )
 
 
-def _hour_difference(row: sa.Row[*tuple[Any, ...]]) -> Difference:
-    tenant_id, api_key_id, hour_us, endpoint, model, status, *sums = row
-    return Difference(rollups.name, status, _delta(sums), tenant_id, api_key_id, hour_us, endpoint, model)
+def _placed(table: sa.Table, unequal: sa.Select[Any]) -> sa.Select[Any]:
+    """Differences with the name of their table and the whole key of a rollup; what totals have not of it is null."""
+    found = unequal.subquery()
+    key = [found.c[column.name] if column.name in found.c else sa.cast(sa.null(), column.type) for column in _HOUR_KEY]
+    return sa.select(sa.literal(table.name, sa.Text), *key, *[found.c[name] for name in SUM_NAMES])
+
+
+def _difference(row: sa.Row[*tuple[Any, ...]]) -> Difference:
+    table, tenant_id, api_key_id, hour_us, endpoint, model, status, *sums = row
+    delta = _delta(sums)
+    if table == totals.name:
+        return Difference(table, status, delta)
+    return Difference(table, status, delta, tenant_id, api_key_id, hour_us, endpoint, model)
 
 
 def _delta(sums: Values) -> Mapping[str, int]:
     return {name: int(value) for name, value in zip(SUM_NAMES, sums, strict=True) if value}
-
-
-def _named(table: sa.Table, values: Values) -> dict[str, Any]:
-    return dict(zip(table.columns.keys(), values, strict=True))
-
-
-def _values(row: UsageRecord) -> dict[str, Any]:
-    values = asdict(row)
-    values["created_at"] = values.pop("created_at_us")
-    return values | {"total_tokens": row.total_tokens}
-
-
-def _sqlite_row(row: UsageRecord) -> Values:
-    """The row's values in the order of the table's columns, as SQLite keeps them."""
-    return (
-        row.id.replace("-", ""),
-        row.api_key_id.replace("-", ""),
-        row.tenant_id,
-        row.user_id,
-        row.endpoint,
-        row.prompt_tokens,
-        row.completion_tokens,
-        row.prompt_tokens + row.completion_tokens,
-        row.tokens_saved,
-        row.cost_nano,
-        row.model_used,
-        row.response_cached,
-        row.response_time_ms,
-        row.status_code,
-        row.error_message,
-        row.created_at_us,
-    )

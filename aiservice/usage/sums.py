@@ -21,6 +21,8 @@ Sums = tuple[int, ...]
 # Tenant, key, start of the hour, endpoint, model or nothing, status: the key of a rollup.
 HourKey = tuple[str, str, int, str, str, int]
 
+_TOO_LARGE = f"A number of the row is above {NUMBER_MAX}."
+
 _hour_key = attrgetter("tenant_id", "api_key_id", "created_at_us", "endpoint", "model_used", "status_code")
 _summed = tuple(
     attrgetter(name)
@@ -60,6 +62,12 @@ def by_status(hours: Mapping[HourKey, Sums]) -> dict[int, Sums]:
     return {status: tuple(map(sum, zip(*groups[status], strict=True))) for status in sorted(groups)}
 
 
+def check_size(numbers: Mapping[str, Sequence[int]]) -> None:
+    """Raises `Unexpected` where a column of rows, by its name, has a number that no sum could hold some thousand of."""
+    if max(max(numbers[name], default=0) for name in SUM_NAMES if name in numbers) > NUMBER_MAX:
+        raise Unexpected(detail=_TOO_LARGE)
+
+
 def whole_hours(from_us: int, to_us: int) -> tuple[int, int]:
     """The hours that lie whole in from <= t < to, as their first and last bound; equal where there is none."""
     first, last = -(-from_us // HOUR_US) * HOUR_US, to_us // HOUR_US * HOUR_US
@@ -69,5 +77,5 @@ def whole_hours(from_us: int, to_us: int) -> tuple[int, int]:
 def _sums(rows: Sequence[UsageRecord]) -> Sums:
     sums = (len(rows), *[sum(map(get, rows)) for get in _summed])
     if max(sums) > NUMBER_MAX and max(get(row) for row in rows for get in _summed) > NUMBER_MAX:
-        raise Unexpected(detail=f"A number of the row is above {NUMBER_MAX}.")
+        raise Unexpected(detail=_TOO_LARGE)
     return sums

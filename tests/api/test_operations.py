@@ -1,5 +1,6 @@
 """/usage, /admin/*, /ai/models, /health, /metrics, /docs, CORS."""
 
+import asyncio
 import shutil
 from pathlib import Path
 
@@ -104,11 +105,14 @@ async def test_health_names_every_check(service: Service) -> None:
     assert response.status == 200
     health = response.json
     assert health["status"] == "ok"
-    assert {name: check["status"] for name, check in health["checks"].items() if name != "engines"} == {
+    checks = health["checks"]
+    assert {name: checks[name]["status"] for name in ("database", "cache", "limiter", "spool")} == {
         "database": "ok",
         "cache": "ok",
         "limiter": "ok",
+        "spool": "ok",
     }
+    assert checks["replica"] is None
     assert health["checks"]["engines"]["fake"]["status"] == "ok"
     assert (await service.client().get("/health/live")).json == {"status": "ok"}
     assert (await service.client().get("/health/ready")).status == 200
@@ -117,14 +121,18 @@ async def test_health_names_every_check(service: Service) -> None:
 async def test_503_not_ready_without_its_database(environ: dict[str, str]) -> None:
     settings = load(environ)
     prepare(settings)
+    database = Path(environ["DATA_DIR"]) / "main.db"
+    shutil.move(database, database.with_suffix(".gone"))
+    database.mkdir()
     async with running(create_app(settings, ManualClock())) as app:
         client = Client(app)
-        database = Path(environ["DATA_DIR"]) / "main.db"
-        shutil.move(database, database.with_suffix(".gone"))
-        database.mkdir()
-        ready = await client.get("/health/ready")
+        async with asyncio.timeout(5):
+            while (ready := await client.get("/health/ready")).status == 200:
+                await asyncio.sleep(0.05)
         assert (ready.status, ready.code) == (503, "stores.unavailable")
-        assert (await client.get("/health")).status == 503
+        health = await client.get("/health")
+        assert (health.status, health.json["status"]) == (503, "down")
+        assert health.json["checks"]["database"]["status"] == "down"
         assert (await client.get("/health/live")).status == 200
 
 

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from aiservice.core.settings import Settings
 from aiservice.engines import Engine, EngineSpec
 from aiservice.engines.llamacpp import SMOLLM2_NAME, embedded_model_path
 from aiservice.engines.openai_compat import OpenAICompatEngine
 from aiservice.stores.databases import MAIN_FILE, open_main
 from aiservice.stores.migrate import upgrade
+from tests.conformance.databases import DATABASES, EngineOn, SettingsOn
 from tests.conformance.engines import (
     REAL,
     SCRIPTED,
@@ -25,6 +27,7 @@ from tests.conformance.engines import (
     embedded_engine,
     scripted_subject,
 )
+from tests.settings import embedded_in
 
 
 @pytest.fixture(scope="session")
@@ -75,13 +78,44 @@ async def subject(request: pytest.FixtureRequest, stack: AsyncExitStack) -> Subj
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A main database as a first start leaves it: it is copied, for migrating takes longer than most tests."""
     folder = tmp_path_factory.mktemp("migrated")
-    upgrade(folder)
+    upgrade(embedded_in(folder))
     return folder / MAIN_FILE
 
 
 @pytest.fixture
-async def database(tmp_path: Path, migrated: Path) -> AsyncIterator[AsyncEngine]:
-    shutil.copy(migrated, tmp_path / MAIN_FILE)
-    engine = open_main(tmp_path)
-    yield engine
-    await engine.dispose()
+def settings_on(request: pytest.FixtureRequest, tmp_path: Path) -> SettingsOn:
+    """The settings of a fresh migrated database of a kind; asked twice, of the same one."""
+
+    def settings_on(kind: str) -> Settings:
+        if kind == "postgresql":
+            found: Settings = request.getfixturevalue("postgres_settings")
+            return found
+        if not (tmp_path / MAIN_FILE).exists():
+            shutil.copy(request.getfixturevalue("migrated"), tmp_path / MAIN_FILE)
+        return embedded_in(tmp_path)
+
+    return settings_on
+
+
+@pytest.fixture
+async def engine_on(settings_on: SettingsOn, stack: AsyncExitStack) -> EngineOn:
+    """Opens a fresh migrated database of a kind, as workers do."""
+
+    async def engine_on(kind: str) -> AsyncEngine:
+        engine = open_main(settings_on(kind))
+        stack.push_async_callback(engine.dispose)
+        return engine
+
+    return engine_on
+
+
+@pytest.fixture(params=DATABASES)
+def database_settings(request: pytest.FixtureRequest, settings_on: SettingsOn) -> Settings:
+    return settings_on(request.param)
+
+
+@pytest.fixture
+async def database(database_settings: Settings, stack: AsyncExitStack) -> AsyncEngine:
+    engine = open_main(database_settings)
+    stack.push_async_callback(engine.dispose)
+    return engine

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from aiservice.cache.payload import OVERHEAD_BYTES, written
 from aiservice.core.clock import ManualClock
 from aiservice.core.settings import CacheSettings
 from aiservice.core.types import Chunk, Completion, Tokens
-from tests.conformance.caches import CACHES, Extreme
+from tests.conformance.caches import ALL, TIDY, Extreme, Opener, params
 
 SETTINGS = CacheSettings(ttl_s=1_000, bytes_max=1_048_576, entry_bytes_max=300_000)
 ANSWER = Completion("smollm2:135m", "llamacpp", (Chunk("Docker is … 😀\0\n", "stop", Tokens(34, 100)),))
@@ -33,14 +34,21 @@ def source() -> random.Random:
     return Extreme(is_most=False)
 
 
-@pytest.fixture(params=CACHES)
+@pytest.fixture
+def opener(request: pytest.FixtureRequest, tmp_path: Path, stack: AsyncExitStack) -> Opener:
+    return Opener(request, tmp_path, stack)
+
+
+@pytest.fixture(params=ALL)
 async def cache(
-    request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock, source: random.Random
+    request: pytest.FixtureRequest, opener: Opener, clock: ManualClock, source: random.Random
 ) -> AsyncIterator[Cache]:
-    cache = CACHES[request.param](tmp_path, SETTINGS, clock, source)
+    (cache,) = await opener.open(request.param, SETTINGS, clock, source=source)
     yield cache
     assert cache.failures == 0
-    await cache.aclose()
+
+
+only_tidy = pytest.mark.parametrize("cache", params(TIDY), indirect=True)
 
 
 def key(name: str, tenant_id: str = "acme", model: str = "m") -> CacheKey:
@@ -135,6 +143,7 @@ async def test_an_answer_above_the_entry_bound_is_not_kept(cache: Cache) -> None
     assert (await cache.stats()).bytes == bound
 
 
+@only_tidy
 async def test_all_entries_together_stay_within_the_bound_and_the_least_used_leave(
     cache: Cache, clock: ManualClock
 ) -> None:
@@ -155,6 +164,7 @@ async def test_all_entries_together_stay_within_the_bound_and_the_least_used_lea
     assert [await has(cache, name) for name in "abcdef"] == [True, False, True, False, True, True]
 
 
+@only_tidy
 async def test_what_is_expired_makes_room_before_what_is_used(cache: Cache, clock: ManualClock) -> None:
     quarter = SETTINGS.bytes_max // 4
     for name in "abcd":
@@ -167,6 +177,7 @@ async def test_what_is_expired_makes_room_before_what_is_used(cache: Cache, cloc
     assert (await cache.stats()).bytes == 3 * quarter
 
 
+@only_tidy
 async def test_replacing_an_entry_needs_no_other_to_leave(cache: Cache, clock: ManualClock) -> None:
     quarter = SETTINGS.bytes_max // 4
     for name in "abcd":
@@ -305,6 +316,7 @@ async def test_a_lapsed_lease_that_nobody_took_is_still_the_leaders(cache: Cache
     assert await has(cache, "a")
 
 
+@only_tidy
 async def test_a_lease_that_lapsed_long_ago_is_swept_by_the_next(cache: Cache, clock: ManualClock) -> None:
     await cache.claim(key("a"), "one")
     clock.advance_s(LEASE_S + LOST_AFTER_US / 1_000_000)
@@ -335,8 +347,8 @@ async def test_one_who_no_longer_waits_is_forgotten_soon_and_who_still_waits_is_
     await cache.claim(key("a"), "two")
     await cache.claim(key("a"), "three")
     await cache.release(key("a"), "two")
+    clock.advance_s(LAST_CALL_US / 1_000_000)
     assert await cache.renew(key("a"), "one"), "three has time to ask again"
-    clock.advance_s(0.02)
     assert await cache.claim(key("a"), "three") == Claim(False)
     clock.advance_s(1)
     assert await cache.renew(key("a"), "one")
@@ -344,6 +356,15 @@ async def test_one_who_no_longer_waits_is_forgotten_soon_and_who_still_waits_is_
     clock.advance_s(LAST_CALL_US / 1_000_000 + 0.000001)
     assert not await cache.renew(key("a"), "one")
     assert await cache.claim(key("a"), "four") == Claim(False), "the lease is still one's"
+
+
+async def test_giving_up_late_makes_no_mark_newer(cache: Cache, clock: ManualClock) -> None:
+    await cache.claim(key("a"), "one")
+    await cache.claim(key("a"), "two")
+    clock.advance_s(WANTED_S - 0.1)
+    await cache.release(key("a"), "two")
+    clock.advance_s(0.2)
+    assert not await cache.renew(key("a"), "one")
 
 
 async def test_giving_up_leaves_a_lease_that_nobody_waits_for_as_it_is(cache: Cache) -> None:
@@ -360,6 +381,29 @@ async def test_a_lease_of_a_clock_that_went_back_is_cut(cache: Cache, clock: Man
     assert await cache.claim(key("a"), "two") == Claim(False)
     clock.advance_s(LEASE_S)
     assert await cache.claim(key("a"), "two") == Claim(True)
+
+
+async def test_a_lease_that_was_renewed_before_the_clock_went_back_is_cut_also_for_one_who_keeps_asking(
+    cache: Cache, clock: ManualClock
+) -> None:
+    await cache.claim(key("a"), "one")
+    await cache.claim(key("a"), "two")
+    clock.advance_s(0.4)
+    await cache.renew(key("a"), "one")
+    clock.advance_s(-0.3)
+    assert await cache.claim(key("a"), "two") == Claim(False)
+    clock.advance_s(LEASE_S)
+    assert await cache.claim(key("a"), "two") == Claim(True)
+
+
+async def test_who_asks_after_the_clock_went_back_is_known_to_wait_from_then(cache: Cache, clock: ManualClock) -> None:
+    await cache.claim(key("a"), "one")
+    clock.advance_s(1)
+    await cache.claim(key("a"), "two")
+    clock.advance_s(-0.8)
+    await cache.claim(key("a"), "two")
+    clock.advance_s(WANTED_S + 0.1)
+    assert not await cache.renew(key("a"), "one")
 
 
 async def test_a_mark_of_a_clock_that_went_back_does_not_last(cache: Cache, clock: ManualClock) -> None:

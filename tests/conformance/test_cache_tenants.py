@@ -6,6 +6,7 @@
 import os
 import random
 from collections import Counter
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from aiservice.cache import CachePolicy, ResponseCache
 from aiservice.core.clock import ManualClock
 from aiservice.core.settings import CacheSettings
 from aiservice.core.types import Chunk, Completion, Generation, Message, Tokens
-from tests.conformance.caches import CACHES, SHARED
+from tests.conformance.caches import ALL, Opener
 
 OPERATIONS = 100_000 if os.environ.get("LONG") else 10_000
 TENANTS = ["acme", "acme2", "2acme"]
@@ -24,15 +25,16 @@ POLICY = CachePolicy()
 
 
 @pytest.mark.parametrize("is_encrypted", [False, True])
-@pytest.mark.parametrize("backend", CACHES)
-async def test_no_tenant_gets_an_answer_of_another(backend: str, is_encrypted: bool, tmp_path: Path) -> None:
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("backend", ALL)
+async def test_no_tenant_gets_an_answer_of_another(
+    backend: str, is_encrypted: bool, request: pytest.FixtureRequest, tmp_path: Path, stack: AsyncExitStack
+) -> None:
     settings = CacheSettings(bytes_max=1_048_576, is_encrypted=is_encrypted)
     clock = ManualClock()
     chance = random.Random(7)
-    rooms = [
-        ResponseCache(settings, CACHES[backend](tmp_path, settings, clock, chance))
-        for _ in range(3 if backend in SHARED else 1)
-    ]
+    caches = await Opener(request, tmp_path, stack).open(backend, settings, clock, source=chance, count=3)
+    rooms = [ResponseCache(settings, cache) for cache in caches]
     seen: Counter[str] = Counter()
     for number in range(OPERATIONS):
         clock.advance_s(chance.choice([0, 0.1, 1]))
@@ -59,6 +61,4 @@ async def test_no_tenant_gets_an_answer_of_another(backend: str, is_encrypted: b
             assert entry.completion.choices[0].text.startswith(f"{tenant_id}/{model}/")
             seen[tenant_id] += 1
     assert min(seen[tenant_id] for tenant_id in TENANTS) > OPERATIONS / 100
-    for room in rooms:
-        assert room.failures == 0
-        await room.aclose()
+    assert [room.failures for room in rooms] == [0] * len(rooms)

@@ -1,7 +1,5 @@
 """Every `KeyStore`: the same cases over memory and over the main database."""
 
-import shutil
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,21 +10,16 @@ from aiservice.core.ids import uuid7
 from aiservice.keys import ApiKey, KeyStore
 from aiservice.keys.memory import MemoryKeyStore
 from aiservice.keys.sql import SqlKeyStore
-from aiservice.stores.databases import MAIN_FILE, open_main
+from aiservice.stores.databases import open_main
+from tests.conformance.databases import DATABASES, FAULTS, EngineOn, broken
 
 NOW_US = 1_750_000_000_000_000
 YEAR_US = 365 * 86_400_000_000
 
 
-@pytest.fixture(params=["MemoryKeyStore", "SqlKeyStore"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path, migrated: Path) -> AsyncIterator[KeyStore]:
-    if request.param == "MemoryKeyStore":
-        yield MemoryKeyStore()
-        return
-    shutil.copy(migrated, tmp_path / MAIN_FILE)
-    engine = open_main(tmp_path)
-    yield SqlKeyStore(engine)
-    await engine.dispose()
+@pytest.fixture(params=["memory", *DATABASES])
+async def store(request: pytest.FixtureRequest, engine_on: EngineOn) -> KeyStore:
+    return MemoryKeyStore() if request.param == "memory" else SqlKeyStore(await engine_on(request.param))
 
 
 def key_of(number: int, *, tenant_id: str = "acme") -> ApiKey:
@@ -113,6 +106,7 @@ async def test_revocation_switches_off_and_tells(store: KeyStore):
     assert await store.by_id(key.id) == replace(key, is_active=False)
     (event,) = await store.events_after(seq, since_us=NOW_US + 4_000_000)
     assert (event.kid, event.created_at_us) == (key.kid, NOW_US + 5_000_000)
+    assert (event.key_id, event.ends_at_us) == (key.id, 0)
 
 
 async def test_a_key_is_revoked_once(store: KeyStore):
@@ -173,6 +167,21 @@ async def test_events_come_by_seq_or_by_time(store: KeyStore):
     assert await store.events_after(events[-1].seq, since_us=NOW_US + 2_000) == events[2:]
 
 
+async def test_an_event_tells_how_its_key_stands_now(store: KeyStore):
+    old, new = key_of(1), key_of(2)
+    await store.add(old)
+    (made,) = await store.events_after(0, since_us=0)
+    assert (made.key_id, made.ends_at_us) == (old.id, old.expires_at_us)
+
+    await store.add(new, retire_id=old.id, retire_at_us=NOW_US + 60_000_000)
+    stands = {(event.key_id, event.ends_at_us) for event in await store.events_after(0, since_us=0)}
+    assert stands == {(old.id, NOW_US + 60_000_000), (new.id, new.expires_at_us)}
+
+    await store.revoke(old.id, now_us=NOW_US)
+    stands = {(event.key_id, event.ends_at_us) for event in await store.events_after(0, since_us=0)}
+    assert stands == {(old.id, 0), (new.id, new.expires_at_us)}
+
+
 async def test_touch_notes_the_latest_use(store: KeyStore):
     first, second = key_of(1), key_of(2)
     await store.add(first)
@@ -195,8 +204,9 @@ async def test_only_good_keys_are_counted(store: KeyStore):
     assert await store.count_active(now_us=NOW_US) == 2
 
 
-async def test_a_database_that_cannot_be_opened_is_unavailable(tmp_path: Path):
-    engine = open_main(tmp_path / "gone")
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_database_that_cannot_be_used_is_unavailable(tmp_path: Path, fault: str):
+    engine = open_main(broken(fault, tmp_path))
     store = SqlKeyStore(engine)
     calls = [
         store.add(key_of(1)),

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,16 @@ from aiservice.core.clock import ManualClock
 from aiservice.core.errors import StoreUnavailable
 from aiservice.limits import Bucket, Limiter, Slots
 from aiservice.limits.model import CLOSED_FOR_US, NEVER_S
-from tests.conformance.limiters import BETWEEN_PROCESSES, LIMITERS, SECOND_US, START_US, take_of
+from tests.conformance.limiters import (
+    BACKENDS,
+    BETWEEN_PROCESSES,
+    SECOND_US,
+    START_US,
+    Place,
+    opened,
+    place_of,
+    take_of,
+)
 
 KEY = Bucket("requests:key:k", "acme", burst=5, rate=5, period_s=50)
 USER = Bucket("tokens:user:u", "acme", burst=100, rate=100, period_s=100)
@@ -27,9 +37,17 @@ def clock() -> ManualClock:
     return ManualClock(START_US)
 
 
-@pytest.fixture(params=LIMITERS)
-async def limiter(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Limiter:
-    return LIMITERS[request.param](tmp_path, clock)
+@pytest.fixture(params=BACKENDS)
+async def limiter(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> AsyncIterator[Limiter]:
+    limiter = opened(place_of(request, request.param, tmp_path), clock)
+    yield limiter
+    await limiter.aclose()
+
+
+@pytest.fixture(params=BETWEEN_PROCESSES)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """Where processes share a limiter."""
+    return place_of(request, request.param, tmp_path)
 
 
 async def remaining(limiter: Limiter, *buckets: Bucket) -> list[int]:
@@ -376,21 +394,18 @@ async def test_slots_that_are_held_are_counted(limiter: Limiter, clock: ManualCl
     assert list(await limiter.held([])) == []
 
 
-def take_a_slot_and_die(backend: str, folder: Path) -> None:
-    asyncio.run(LIMITERS[backend](folder, ManualClock(START_US)).take(take_of("dead", (KEY, 1), slots=(SLOTS,))))
+def take_a_slot_and_die(place: Place) -> None:
+    asyncio.run(opened(place, ManualClock(START_US)).take(take_of("dead", (KEY, 1), slots=(SLOTS,))))
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("backend", BETWEEN_PROCESSES)
-async def test_a_killed_process_loses_what_it_took_and_its_slots_are_free_after_thirty_seconds(
-    tmp_path: Path, backend: str
-) -> None:
-    process = multiprocessing.get_context("fork").Process(target=take_a_slot_and_die, args=(backend, tmp_path))
+async def test_a_killed_process_loses_what_it_took_and_its_slots_are_free_after_thirty_seconds(place: Place) -> None:
+    process = multiprocessing.get_context("fork").Process(target=take_a_slot_and_die, args=(place,))
     process.start()
     process.join(30)
     assert process.exitcode == -signal.SIGKILL
     clock = ManualClock(START_US)
-    limiter = LIMITERS[backend](tmp_path, clock)
+    limiter = opened(place, clock)
     assert await remaining(limiter, KEY) == [4]
     clock.advance_s(29.999999)
     assert list(await limiter.held([SLOTS])) == [1]
@@ -399,13 +414,11 @@ async def test_a_killed_process_loses_what_it_took_and_its_slots_are_free_after_
     await limiter.aclose()
 
 
-def admit_in_one_process(
-    backend: str, folder: Path, barrier: threading.Barrier, counts: "multiprocessing.Queue[int]"
-) -> None:
+def admit_in_one_process(place: Place, barrier: threading.Barrier, counts: "multiprocessing.Queue[int]") -> None:
     """Tries until it has been refused ten times in a row, from the moment when all processes are there."""
 
     async def run() -> int:
-        limiter = LIMITERS[backend](folder, ManualClock(START_US))
+        limiter = opened(place, ManualClock(START_US))
         bucket = Bucket("requests:key:shared", "acme", burst=100, rate=100, period_s=3_600)
         barrier.wait(30)
         admitted = refused = tries = 0
@@ -423,13 +436,10 @@ def admit_in_one_process(
     counts.put(asyncio.run(run()))
 
 
-@pytest.mark.parametrize("backend", BETWEEN_PROCESSES)
-def test_twelve_processes_on_one_bucket_of_a_hundred_admit_exactly_a_hundred(tmp_path: Path, backend: str) -> None:
+def test_twelve_processes_on_one_bucket_of_a_hundred_admit_exactly_a_hundred(place: Place) -> None:
     context = multiprocessing.get_context("fork")
     barrier, counts = context.Barrier(12), context.Queue()
-    processes = [
-        context.Process(target=admit_in_one_process, args=(backend, tmp_path, barrier, counts)) for _ in range(12)
-    ]
+    processes = [context.Process(target=admit_in_one_process, args=(place, barrier, counts)) for _ in range(12)]
     for process in processes:
         process.start()
     admitted = [counts.get(timeout=60) for _ in processes]

@@ -5,7 +5,7 @@ LONG=1 runs 100,000 operations on each backend; without it some thousand.
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import count
@@ -21,7 +21,16 @@ from hypothesis import strategies as st
 from aiservice.core.clock import ManualClock
 from aiservice.limits import Bucket, Cost, Limiter, Slots, Standing, Take
 from aiservice.limits.model import NEVER_S
-from tests.conformance.limiters import LIMITERS, SECOND_US, START_US, handles_of, take_of
+from tests.conformance.limiters import (
+    BACKENDS,
+    SECOND_US,
+    START_US,
+    Place,
+    handles_of,
+    opened,
+    place_of,
+    take_of,
+)
 
 IS_LONG = os.environ.get("LONG") == "1"
 OPERATIONS = 100_000 if IS_LONG else 2_000
@@ -246,8 +255,7 @@ operation = st.one_of(
 class Bench:
     """Where a backend's worlds are made, and how many operations it has agreed on."""
 
-    backend: str
-    folder: Path
+    place: Place
     runner: asyncio.Runner
     numbers: Iterator[int]
     operations: int = 0
@@ -256,10 +264,8 @@ class Bench:
         self.runner.run(self._walk(steps))
 
     async def _walk(self, steps: list[tuple[Any, ...]]) -> None:
-        folder = self.folder / str(next(self.numbers))
-        folder.mkdir()
         clock = ManualClock(START_US)
-        world = World(handles_of(self.backend, folder, clock), clock)
+        world = World(handles_of(self.place.inside(str(next(self.numbers))), clock), clock)
         try:
             for number, step in enumerate(steps):
                 await world.step(number, *step)
@@ -269,13 +275,25 @@ class Bench:
                 await handle.aclose()
 
 
-@pytest.fixture(scope="module", params=LIMITERS)
+@pytest.fixture(scope="module", params=BACKENDS)
 def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     with asyncio.Runner() as runner:
-        yield Bench(request.param, tmp_path_factory.mktemp("worlds"), runner, count())
+        yield Bench(place_of(request, request.param, tmp_path_factory.mktemp("worlds")), runner, count())
 
 
-@pytest.mark.timeout(900 if IS_LONG else 120)
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(START_US)
+
+
+@pytest.fixture(params=BACKENDS)
+async def limiter(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> AsyncIterator[Limiter]:
+    limiter = opened(place_of(request, request.param, tmp_path), clock)
+    yield limiter
+    await limiter.aclose()
+
+
+@pytest.mark.timeout(3_600 if IS_LONG else 120)
 def test_any_sequence_agrees_with_the_exact_model(bench: Bench) -> None:
     """Each example is a store of its own, and has fewer takes than it needs to prune."""
 
@@ -328,12 +346,10 @@ class LoneClient:
         return amount, await self.ask(amount)
 
 
-@pytest.mark.parametrize("backend", LIMITERS)
 async def test_a_lone_retry_at_retry_after_succeeds_a_thousand_times_of_a_thousand(
-    backend: str, tmp_path: Path
+    limiter: Limiter, clock: ManualClock
 ) -> None:
-    random, clock = Random(20_260_131), ManualClock(START_US)
-    limiter = LIMITERS[backend](tmp_path, clock)
+    random = Random(20_260_131)
     succeeded = early = 0
     for number in range(1_000):
         client = LoneClient(limiter, replace(any_bucket(random), id=f"requests:key:{number}"), clock)
@@ -348,11 +364,8 @@ async def test_a_lone_retry_at_retry_after_succeeds_a_thousand_times_of_a_thousa
     assert (succeeded, early) == (1_000, 0)
 
 
-@pytest.mark.parametrize("backend", LIMITERS)
-async def test_a_microsecond_before_the_whole_second_is_too_early(backend: str, tmp_path: Path) -> None:
+async def test_a_microsecond_before_the_whole_second_is_too_early(limiter: Limiter, clock: ManualClock) -> None:
     """For rates at which the cost fits on a whole second, Retry-After is not a microsecond too long."""
-    clock = ManualClock(START_US)
-    limiter = LIMITERS[backend](tmp_path, clock)
     for seconds in range(1, 200):
         bucket = Bucket(f"requests:key:{seconds}", "acme", burst=4, rate=4, period_s=4 * seconds)
         await limiter.take(take_of(f"{seconds}:all", (bucket, 4)))

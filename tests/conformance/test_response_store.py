@@ -1,27 +1,23 @@
-"""Every ResponseStore gives the same answers. A new backend is one more row in `STORES`."""
+"""Every ResponseStore gives the same answers. A new backend is one more row of `store`."""
 
 import random
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from aiservice.core.clock import Clock, ManualClock
+from aiservice.core.clock import ManualClock
 from aiservice.core.errors import StoreUnavailable
 from aiservice.core.ids import uuid7
+from aiservice.core.settings import Settings
 from aiservice.gateway.responses import Ending, ResponseStore, StoredResponse
 from aiservice.gateway.responses.memory import MemoryResponseStore
 from aiservice.gateway.responses.port import LEASE_S
 from aiservice.gateway.responses.sql import SqlResponseStore
-from aiservice.stores.databases import MAIN_FILE, open_main
+from aiservice.stores.databases import open_main
+from tests.conformance.databases import DATABASES, FAULTS, EngineOn, broken, refuse_updates
 
-STORES: dict[str, Callable[[AsyncEngine, Clock], ResponseStore]] = {
-    "memory": lambda _, clock: MemoryResponseStore(clock),
-    "sql-sqlite": SqlResponseStore,
-}
 NOW_US = 1_750_000_000_000_000
 TTL_S = 86_400
 ENDING = Ending("completed", b'{"whole"}', b"chunks")
@@ -32,9 +28,11 @@ def clock() -> ManualClock:
     return ManualClock(NOW_US)
 
 
-@pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest, database: AsyncEngine, clock: ManualClock) -> ResponseStore:
-    return STORES[request.param](database, clock)
+@pytest.fixture(params=["memory", *DATABASES])
+async def store(request: pytest.FixtureRequest, engine_on: EngineOn, clock: ManualClock) -> ResponseStore:
+    if request.param == "memory":
+        return MemoryResponseStore(clock)
+    return SqlResponseStore(await engine_on(request.param), clock)
 
 
 def response_of(now_us: int = NOW_US, **facts) -> StoredResponse:
@@ -205,11 +203,9 @@ async def stepped(store: ResponseStore, name: tuple[str, str], kind: int) -> obj
             return await store.find(name)
 
 
-@pytest.mark.parametrize("fault", ["no table", "no database"])
+@pytest.mark.parametrize("fault", FAULTS)
 async def test_sql_without_its_database_is_unavailable(tmp_path: Path, clock: ManualClock, fault: str):
-    if fault == "no database":
-        (tmp_path / MAIN_FILE).write_bytes(b"this is no database" * 1_000)
-    engine = open_main(tmp_path)
+    engine = open_main(broken(fault, tmp_path))
     store = SqlResponseStore(engine, clock)
     response = response_of()
 
@@ -229,12 +225,10 @@ async def test_sql_without_its_database_is_unavailable(tmp_path: Path, clock: Ma
 
 
 async def test_sql_that_is_out_of_reach_for_another_reason_is_unavailable_too(
-    database: AsyncEngine, clock: ManualClock
+    database: AsyncEngine, database_settings: Settings, clock: ManualClock
 ):
     """What the database itself refuses is not mistaken for a fault of the request."""
-    refusing = "create trigger no before update on ai_responses begin select raise(abort, 'no'); end"
-    async with database.begin() as connection:
-        await connection.execute(sa.text(refusing))
+    await refuse_updates(database_settings, "ai_responses")
     store = SqlResponseStore(database, clock)
     response = await added(store)
 

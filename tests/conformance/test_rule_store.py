@@ -1,7 +1,6 @@
 """Every `RuleStore`: the same cases over memory and over the main database."""
 
-import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -13,7 +12,8 @@ from aiservice.core.errors import StoreUnavailable
 from aiservice.limits import Rule, RuleStore
 from aiservice.limits.memory import MemoryRuleStore
 from aiservice.limits.sql import SqlRuleStore
-from aiservice.stores.databases import MAIN_FILE, open_main
+from aiservice.stores.databases import open_main
+from tests.conformance.databases import DATABASES, FAULTS, EngineOn, broken
 
 NOW_US = 1_750_000_000_000_000
 ACME = Rule("acme", requests_per_hour=1_000, tokens_per_hour=50_000, concurrency=20)
@@ -25,17 +25,11 @@ def clock() -> ManualClock:
     return ManualClock(NOW_US)
 
 
-@pytest.fixture(params=["MemoryRuleStore", "SqlRuleStore"])
-async def store(
-    request: pytest.FixtureRequest, tmp_path: Path, migrated: Path, clock: ManualClock
-) -> AsyncIterator[RuleStore]:
-    if request.param == "MemoryRuleStore":
-        yield MemoryRuleStore(clock)
-        return
-    shutil.copy(migrated, tmp_path / MAIN_FILE)
-    engine = open_main(tmp_path)
-    yield SqlRuleStore(engine, clock)
-    await engine.dispose()
+@pytest.fixture(params=["memory", *DATABASES])
+async def store(request: pytest.FixtureRequest, engine_on: EngineOn, clock: ManualClock) -> RuleStore:
+    if request.param == "memory":
+        return MemoryRuleStore(clock)
+    return SqlRuleStore(await engine_on(request.param), clock)
 
 
 async def test_rules_come_back_as_they_went_in_the_users_first(store: RuleStore) -> None:
@@ -104,6 +98,16 @@ async def test_pages_are_in_the_order_of_tenant_and_user(store: RuleStore) -> No
     assert list(await store.page(tenant_id="acme", after=("acme", "ann"), limit=9)) == expected[2:3]
 
 
+async def test_rules_are_sorted_by_their_bytes_whatever_the_language(store: RuleStore) -> None:
+    names = ["ACME", "Zeta", "_x", "acme", "acme.1", "acme1", "beta", "\u00e4rger"]
+    for name in Random(3).sample(names, len(names)):
+        await store.put(Rule(name, concurrency=1))
+    found = await store.page(tenant_id=None, after=None, limit=9)
+    assert [rule.tenant_id for rule in found] == names
+    after = await store.page(tenant_id=None, after=("_x", None), limit=9)
+    assert [rule.tenant_id for rule in after] == names[3:]
+
+
 async def test_the_largest_numbers_fit(store: RuleStore) -> None:
     largest = await store.put(Rule("acme", "x" * 64, 1_000_000_000, 1_000_000_000, 100_000))
     assert list(await store.find("acme", "x" * 64)) == [largest]
@@ -119,10 +123,11 @@ async def test_the_largest_numbers_fit(store: RuleStore) -> None:
         lambda store: store.changed_after(0),
     ],
 )
-async def test_a_database_without_tables_is_unavailable(
-    tmp_path: Path, ask: Callable[[RuleStore], Awaitable[object]]
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_database_that_cannot_be_used_is_unavailable(
+    tmp_path: Path, fault: str, ask: Callable[[RuleStore], Awaitable[object]]
 ) -> None:
-    engine = open_main(tmp_path)
+    engine = open_main(broken(fault, tmp_path))
     with pytest.raises(StoreUnavailable):
         await ask(SqlRuleStore(engine, ManualClock(NOW_US)))
     await engine.dispose()

@@ -6,23 +6,25 @@
 import json
 import os
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from msgspec.structs import asdict, replace
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from aiservice.core.clock import ManualClock
 from aiservice.core.errors import StoreUnavailable, Unexpected
 from aiservice.core.ids import uuid7
-from aiservice.stores.databases import main_url, open_main
-from aiservice.stores.tables import metadata, usage_dead_letters
+from aiservice.stores.databases import open_main, open_owner, transaction
+from aiservice.stores.tables import ai_usage_logs, ai_usage_rollups, ai_usage_totals, usage_dead_letters
 from aiservice.usage.memory import MemoryUsageStore
 from aiservice.usage.model import NUMBER_MAX, GroupBy, UsageGroup, UsageRecord, UsageTotals
 from aiservice.usage.port import UsageStore
 from aiservice.usage.sql import SqlUsageStore
+from tests.conformance.databases import DATABASES, FAULTS, EngineOn, SettingsOn, broken
 
 NOON_US = 1_769_860_800_000_000  # 2026-01-31 12:00 UTC
 HOUR_US = 3_600_000_000
@@ -55,60 +57,66 @@ def row(at_us: int = NOON_US, **fields: object) -> UsageRecord:
     return replace(record, **fields)
 
 
-def create_tables(data_dir: Path) -> sa.Engine:
-    engine = sa.create_engine(main_url(data_dir))
-    metadata.create_all(engine)
-    return engine
-
-
 @dataclass
 class Backend:
-    """A store, how to look at its dead letters as (JSON of the row, reason), and how to empty it."""
+    """A store, the same one as an operator's command opens it, how to look at its dead letters as (JSON of the row,
+    reason), and how to empty it."""
 
     store: UsageStore
-    letters: Callable[[], list[tuple[str, str]]]
-    clear: Callable[[], None]
+    operator: UsageStore
+    letters: Callable[[], Awaitable[list[tuple[str, str]]]]
+    clear: Callable[[], Awaitable[None]]
 
 
 def memory_backend() -> Backend:
     store = MemoryUsageStore()
 
-    def clear() -> None:
+    async def letters() -> list[tuple[str, str]]:
+        return [(json.dumps(asdict(r)), reason) for r, reason in store.dead_letters.values()]
+
+    async def clear() -> None:
         store.dead_letters.clear()
         store._rows.clear()
 
-    return Backend(store, lambda: [(json.dumps(asdict(r)), reason) for r, reason in store.dead_letters.values()], clear)
+    return Backend(store, store, letters, clear)
 
 
-def sql_backend(store: SqlUsageStore, plain: sa.Engine) -> Backend:
-    def letters() -> list[tuple[str, str]]:
-        with plain.begin() as connection:
-            found = connection.execute(sa.select(usage_dead_letters.c.record, usage_dead_letters.c.reason))
+def sql_backend(engine: AsyncEngine, owner: AsyncEngine) -> Backend:
+    async def letters() -> list[tuple[str, str]]:
+        async with transaction(owner, purpose="ledger") as connection:
+            found = await connection.execute(sa.select(usage_dead_letters.c.record, usage_dead_letters.c.reason))
             return [(json.dumps(record), reason) for record, reason in found]
 
-    def clear() -> None:
-        with plain.begin() as connection:
-            for table in metadata.tables.values():
-                connection.execute(table.delete())
+    async def clear() -> None:
+        async with transaction(owner, purpose="ledger") as connection:
+            for table in (ai_usage_logs, ai_usage_rollups, ai_usage_totals, usage_dead_letters):
+                await connection.execute(table.delete())
 
-    return Backend(store, letters, clear)
+    return Backend(SqlUsageStore(engine, ManualClock()), SqlUsageStore(owner, ManualClock()), letters, clear)
 
 
-@pytest.fixture(params=["memory", "sql-sqlite"])
-async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
+@pytest.fixture(params=["memory", *DATABASES])
+async def backend(
+    request: pytest.FixtureRequest, settings_on: SettingsOn, engine_on: EngineOn, stack: AsyncExitStack
+) -> Backend:
     if request.param == "memory":
-        yield memory_backend()
-        return
-    plain = create_tables(tmp_path)
-    engine = open_main(tmp_path)
-    yield sql_backend(SqlUsageStore(engine, ManualClock()), plain)
-    await engine.dispose()
-    plain.dispose()
+        return memory_backend()
+    engine = await engine_on(request.param)
+    # SQLite knows no roles, and its writers would wait for each other's connections.
+    owner = engine if request.param == "sqlite" else open_owner(settings_on(request.param))
+    stack.push_async_callback(owner.dispose)
+    return sql_backend(engine, owner)
 
 
 @pytest.fixture
 def store(backend: Backend) -> UsageStore:
     return backend.store
+
+
+@pytest.fixture
+def operator(backend: Backend) -> UsageStore:
+    """Whoever may change what is written once."""
+    return backend.operator
 
 
 async def everything(store: UsageStore, tenant_id: str = "one") -> list[UsageRecord]:
@@ -126,6 +134,7 @@ async def test_rows_come_back_as_they_went_in(store):
 
     assert await everything(store) == rows[::-1]
     assert all(type(found.response_cached) is bool for found in await everything(store))
+    assert [found.total_tokens for found in await everything(store)] == [NUMBER_MAX + 4, 7, 7]
 
 
 async def test_rows_that_are_there_are_skipped_and_not_counted(store):
@@ -228,9 +237,11 @@ async def test_absent_are_the_ids_with_neither_row_nor_letter(store):
 
     assert await store.absent([missing.id, kept.id, buried.id]) == [missing.id]
     assert await store.absent([]) == []
+    assert not store.has_replica
+    assert await store.unreplicated([missing.id]) == []
 
 
-async def test_a_letter_becomes_a_row_once(store):
+async def test_a_letter_becomes_a_row_once(store, operator):
     fits, there, odd = row(), row(), row(prompt_tokens=NUMBER_MAX + 1)
     await store.insert([there])
     for record in (fits, there, odd):
@@ -240,10 +251,10 @@ async def test_a_letter_becomes_a_row_once(store):
     letters = [*letters, *await store.letters(after_id=letters[-1].id, limit=9)]
     assert [letter.row() for letter in letters] == [fits, there, odd]
     assert [letter.reason for letter in letters] == ["refused 3", "refused 3", f"refused {NUMBER_MAX + 1}"]
-    await store.revive(letters[0])
-    await store.revive(letters[1])
+    await operator.revive(letters[0])
+    await operator.revive(letters[1])
     with pytest.raises(Unexpected):
-        await store.revive(letters[2])
+        await operator.revive(letters[2])
 
     assert [letter.id for letter in await store.letters(after_id=0, limit=9)] == [letters[2].id]
     assert {r.id for r in await everything(store)} == {fits.id, there.id}
@@ -251,24 +262,24 @@ async def test_a_letter_becomes_a_row_once(store):
     assert list(await store.differences(0)) == []
 
 
-async def test_a_letter_that_is_no_row_stays(store):
+async def test_a_letter_that_is_no_row_stays(store, operator):
     await store.bury(row(status_code="two hundred"), "why")
     [letter] = await store.letters(after_id=0, limit=9)
 
     with pytest.raises(Unexpected, match="str"):
-        await store.revive(letter)
+        await operator.revive(letter)
 
     assert await store.letters(after_id=0, limit=9) == [letter]
 
 
-async def test_sums_agree_with_rows_before_and_after_they_are_made_anew(store):
+async def test_sums_agree_with_rows_before_and_after_they_are_made_anew(store, operator):
     rows = [random_row(random.Random(5), "one") for _ in range(50)]
     await store.insert(rows)
     before = await store.totals()
 
     assert list(await store.differences(0)) == []
-    await store.recompute(0)
-    await store.recompute(NOON_US)
+    await operator.recompute(0)
+    await operator.recompute(NOON_US)
     assert list(await store.differences(0)) == []
     assert await store.totals() == before
 
@@ -341,8 +352,9 @@ def random_row(chance: random.Random, tenant_id: str) -> UsageRecord:
     )
 
 
-async def operate(store: UsageStore, model: Model, chance: random.Random) -> None:
+async def operate(backend: Backend, model: Model, chance: random.Random) -> None:
     """One random operation on both, whose answers must be the same."""
+    store = backend.store
     tenant_id, api_key_id = chance.choice(("one", "two")), chance.choice((None, KEY_A, KEY_B))
     known = list(model.rows.values())[-200:]
     match chance.choices(("insert", "page", "series", "totals", "bury", "revive", "absent"), (6, 2, 5, 1, 1, 1, 1))[0]:
@@ -371,7 +383,7 @@ async def operate(store: UsageStore, model: Model, chance: random.Random) -> Non
         case "revive":
             for letter in await store.letters(after_id=0, limit=2):
                 model.insert([model.buried.pop(letter.row().id)])
-                await store.revive(letter)
+                await backend.operator.revive(letter)
         case "absent":
             missing = row().id
             kept = [chance.choice(known).id] if known else []
@@ -383,10 +395,10 @@ async def test_random_operations_agree_with_an_exact_model(backend):
     store, model = backend.store, Model()
     for number in range(OPERATIONS):
         if number % EPISODE == 0:
-            backend.clear()
+            await backend.clear()
             model = Model()
         try:
-            await operate(store, model, random.Random(number))
+            await operate(backend, model, random.Random(number))
         except AssertionError as error:
             raise AssertionError(f"operation {number} differs") from error
     assert {letter.row().id for letter in await store.letters(after_id=0, limit=10**6)} == model.buried.keys()
@@ -412,28 +424,39 @@ async def test_a_dead_letter_is_written_once(backend):
     await store.bury(record, "r" * 600)
     await store.bury(record, "again")
 
-    [(text, reason)] = backend.letters()
+    [(text, reason)] = await backend.letters()
     assert json.loads(text)["id"] == record.id
     assert json.loads(text)["error_message"] == "\ud800 \0"
     assert reason == "r" * 500
 
 
+@pytest.mark.parametrize("kind", DATABASES)
 @pytest.mark.parametrize("fields", [{"prompt_tokens": 1 << 70}, {"endpoint": "\ud800"}, {"status_code": None}])
-async def test_sql_refuses_a_row_that_does_not_fit_and_the_whole_batch_with_it(tmp_path, fields):
-    create_tables(tmp_path).dispose()
-    engine = open_main(tmp_path)
-    store = SqlUsageStore(engine, ManualClock())
+async def test_sql_refuses_a_row_that_does_not_fit_and_the_whole_batch_with_it(engine_on, kind, fields):
+    store = SqlUsageStore(await engine_on(kind), ManualClock())
 
     with pytest.raises(Unexpected) as caught:
         await store.insert([row(), row(**fields)])
 
     assert caught.value.detail
     assert await everything(store) == []
-    await engine.dispose()
+    assert await store.insert([row()]) == 1
 
 
-async def test_sql_without_its_database_is_unavailable(tmp_path):
-    engine = open_main(tmp_path)
+@pytest.mark.stores
+@pytest.mark.parametrize("fields", [{"endpoint": "e" * 65}, {"error_message": "\0"}, {"status_code": 1 << 15}])
+async def test_postgresql_refuses_what_its_columns_are_too_narrow_for(engine_on, fields):
+    store = SqlUsageStore(await engine_on("postgresql"), ManualClock())
+
+    with pytest.raises(Unexpected):
+        await store.insert([row(), row(**fields)])
+
+    assert await everything(store) == []
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_sql_without_its_database_is_unavailable(tmp_path, fault):
+    engine = open_main(broken(fault, tmp_path))
     store = SqlUsageStore(engine, ManualClock())
     span = {"from_us": 0, "to_us": 1}
 

@@ -3,6 +3,7 @@
 An HTML comment on the line before a block chooses, and this file is its only reader:
   <!-- run: service -->      sh, python or js against a running service; every curl must answer 2xx
   <!-- run: service 401 -->  the same, where the block shows a refusal of this status
+  <!-- run: stores -->       sh on a PostgreSQL and a Redis; all of a page are one script, in their order
   <!-- output -->            a json block: the answer of the service block before it, compared by its fields
   <!-- not run: reason -->   left out, for the reason; at most `NOT_RUN_MAX` of them
 Without one: sh and python blocks run as they stand, but that set-up lines (`make run`, `git clone`) are checked against
@@ -23,6 +24,10 @@ from typing import Any
 import pytest
 
 from tests.clients.nodes import run_node
+from tests.servers.binaries import PostgresBinaries
+from tests.servers.postgres_server import PostgresServer
+from tests.servers.processes import free_port
+from tests.servers.redis_server import RedisServer
 
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(
@@ -60,6 +65,10 @@ class Block:
         return self.mark == "run:" and self.words.split()[:1] == ["service"]
 
     @property
+    def is_on_stores(self) -> bool:
+        return (self.mark, self.words) == ("run:", "stores")
+
+    @property
     def is_setup(self) -> bool:
         return self.language in SHELL and not self.mark and all(SETUP.match(line) for line in self.commands)
 
@@ -94,7 +103,7 @@ def chosen(*, is_service: bool) -> list[Any]:
     return [
         pytest.param(block, id=block.where)
         for block in BLOCKS
-        if block.is_service == is_service and block.mark != "output"
+        if block.is_service == is_service and block.mark != "output" and not block.is_on_stores
     ]
 
 
@@ -102,8 +111,11 @@ def outputs() -> list[Any]:
     return [pytest.param(block, id=block.where) for block in BLOCKS if block.mark == "output"]
 
 
-def run(command: list[str], text: str, cwd: Path, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    path = f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}"
+def run(
+    command: list[str], text: str, cwd: Path, environ: dict[str, str], *folders: Path
+) -> subprocess.CompletedProcess[str]:
+    """Runs a program over the text, with ours and those of these folders before the machine's."""
+    path = ":".join(map(str, (ROOT / ".venv" / "bin", *folders, os.environ["PATH"])))
     return subprocess.run(
         command,
         input=text,
@@ -158,6 +170,42 @@ def test_block(block: Block, tmp_path: Path):
         assert result.returncode == 0, result.stderr
     else:
         assert_reads(block)
+
+
+def scripts_on_stores() -> list[Any]:
+    """The marked blocks of each page, as one script."""
+    texts: dict[str, list[str]] = {}
+    for block in BLOCKS:
+        if block.is_on_stores:
+            texts.setdefault(block.where.partition(":")[0], []).append(block.text)
+    return [pytest.param("".join(parts), id=page) for page, parts in texts.items()]
+
+
+@pytest.mark.stores
+@pytest.mark.parametrize("script", scripts_on_stores())
+def test_blocks_on_stores(
+    script: str, postgres: PostgresBinaries, postgres_template: Path, redis_binary: Path, tmp_path: Path
+):
+    environ = {
+        "HOME": str(tmp_path),
+        "PORT": str(free_port()),
+        "DATA_DIR": str(tmp_path / "data"),
+        "EMBEDDED_MODEL": "off",
+        "OLLAMA_URL": "",
+    }
+    with (
+        PostgresServer.start(postgres, template=postgres_template) as database,
+        RedisServer.start(redis_binary) as redis,
+    ):
+        superuser = database.url().rpartition("/")[0]
+        script = script.replace("postgresql://postgres@127.0.0.1:5432", superuser)
+        for published, ours in (("5432", database.port), ("6379", redis.port), ("5001", environ["PORT"])):
+            script = script.replace(f"127.0.0.1:{published}", f"127.0.0.1:{ours}")
+        # What the script has started ends with it, however that is.
+        whole = f"set -eu\ntrap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\n{script}"
+        result = run(["bash", "-s"], whole, tmp_path, environ, postgres.folder)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert '"status":"ok"' in result.stdout
 
 
 @pytest.mark.real

@@ -2,17 +2,28 @@
 
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from uuid import UUID
+
+import asyncpg
 
 from tests.faults.load import KEPT, Outcome, max_tokens_of, number_of
 
 LOST = "worker_lost"
 COLUMNS = "id, api_key_id, prompt_tokens, completion_tokens, tokens_saved, response_cached, status_code, error_message"
-SUMS = ["prompt_tokens", "completion_tokens", "tokens_saved", "cost_nano"]
+ROWS = f"select {COLUMNS} from ai_usage_logs"
+DEAD_LETTERS = "select count(*) from usage_dead_letters"
+_KEPT = ", ".join(f"sum({name})" for name in ("prompt_tokens", "completion_tokens", "tokens_saved", "cost_nano"))
+# What must be the same three times: requests, cached ones, tokens and money.
+BOOK_SUMS = {
+    "rows": f"select count(*), count(*) filter (where response_cached), {_KEPT} from ai_usage_logs",
+    "rollups": f"select sum(requests), sum(cached), {_KEPT} from ai_usage_rollups",
+    "totals": f"select sum(requests), sum(cached), {_KEPT} from ai_usage_totals",
+}
 
 
 @dataclass(frozen=True)
@@ -41,6 +52,8 @@ class Books:
     calls: Mapping[int, int]
     rows: Sequence[Row]
     key_ids: Sequence[str]
+    # Said before anything was taken or asked for: without a row, where no other is right.
+    refusals: frozenset[int] = frozenset()
     _by_number: dict[int, list[Row]] = field(default_factory=lambda: defaultdict(list))
 
     def __post_init__(self) -> None:
@@ -68,6 +81,8 @@ class Books:
                 continue
             row = rows.get(reply.id)
             if row is None:
+                if reply.status in self.refusals:
+                    continue
                 yield f"{reply.id}, number {outcome.order.number}, status {reply.status}, has no row"
             elif reply.is_answered:
                 yield from _differences(outcome, row)
@@ -113,29 +128,51 @@ def _differences(outcome: Outcome, row: Row) -> Iterator[str]:
         yield f"{row.id} has {kept} and status {row.status}, not {expected}"
 
 
+def row_of(values: Iterable[Any]) -> Row:
+    """What one row of `ROWS` says, from either database."""
+    id_, key_id, prompt, completion, saved, is_cached, status, error = values
+    return Row(str(UUID(str(id_))), str(UUID(str(key_id))), prompt, completion, saved, bool(is_cached), status, error)
+
+
 def read_rows(data_dir: Path) -> list[Row]:
     """All rows of the ledger; the service must have stopped."""
     with closing(sqlite3.connect(data_dir / "main.db")) as database:
-        rows = database.execute(f"select {COLUMNS} from ai_usage_logs").fetchall()
-    return [
-        Row(str(UUID(id_)), str(UUID(key_id)), prompt, completion, saved, bool(is_cached), status, error)
-        for id_, key_id, prompt, completion, saved, is_cached, status, error in rows
-    ]
+        return [row_of(values) for values in database.execute(ROWS)]
 
 
 def sums(data_dir: Path) -> dict[str, tuple[int, ...]]:
-    """Requests, cached ones and tokens as the ledger, the rollups and the totals have them; and the dead letters."""
-    kept = ", ".join(f"sum({name})" for name in SUMS)
-    queries = {
-        "rows": f"select count(*), sum(response_cached), {kept} from ai_usage_logs",
-        "rollups": f"select sum(requests), sum(cached), {kept} from ai_usage_rollups",
-        "totals": f"select sum(requests), sum(cached), {kept} from ai_usage_totals",
-    }
+    """Requests, cached ones and tokens as the ledger, the rollups and the totals have them."""
     with closing(sqlite3.connect(data_dir / "main.db")) as database:
-        return {name: database.execute(query).fetchone() for name, query in queries.items()}
+        return {name: database.execute(query).fetchone() for name, query in BOOK_SUMS.items()}
 
 
 def dead_letters(data_dir: Path) -> int:
     with closing(sqlite3.connect(data_dir / "main.db")) as database:
-        count: int = database.execute("select count(*) from usage_dead_letters").fetchone()[0]
+        count: int = database.execute(DEAD_LETTERS).fetchone()[0]
     return count
+
+
+async def read_rows_of(url: str) -> list[Row]:
+    """As `read_rows`, from PostgreSQL under a role that sees all."""
+    async with connected(url) as database:
+        return [row_of(values) for values in await database.fetch(ROWS)]
+
+
+async def sums_of(url: str) -> dict[str, tuple[int, ...]]:
+    async with connected(url) as database:
+        read = {name: await database.fetchrow(query) for name, query in BOOK_SUMS.items()}
+    return {name: tuple(int(value or 0) for value in row or ()) for name, row in read.items()}
+
+
+async def dead_letters_of(url: str) -> int:
+    async with connected(url) as database:
+        return int(await database.fetchval(DEAD_LETTERS))
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+    database = await asyncpg.connect(url, timeout=10)
+    try:
+        yield database
+    finally:
+        await database.close()

@@ -7,6 +7,7 @@ prompt is as long as n // KEYS says, so that the estimate of its tokens, which t
 import asyncio
 import itertools
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,8 @@ PACES = {"paced-0": 10, "paced-3": 10, "paced-30": 10, "paced-100": 8, "paced-30
 CHARACTERS_MIN = 20
 # No answer of this load takes three seconds; a request that hangs is a failure of the service.
 ANSWER_S_MAX = 20.0
+# Who is told that the service cannot do it now asks again a little later.
+REFUSED_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,11 @@ class Order:
         return max_tokens_of(self.number)
 
     @property
+    def engine_s(self) -> float:
+        """How long the engine takes for it."""
+        return int(self.model.removeprefix("paced-")) / 1000 * self.max_tokens
+
+    @property
     def text(self) -> str:
         """What the engine answers."""
         return "".join(words(self.number, self.max_tokens))
@@ -68,6 +76,9 @@ class Outcome:
 
     order: Order
     reply: Reply
+    # By the monotonic clock.
+    began_s: float = 0.0
+    took_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -95,23 +106,25 @@ def number_of(key_ids: Sequence[str], api_key_id: str, tokens: int) -> int:
 class Load:
     """`run` asks until `is_over` says so; each client opens a new connection when its own has broken."""
 
-    def __init__(self, port: int, keys: Sequence[Key], *, seed: int) -> None:
+    def __init__(self, port: int, keys: Sequence[Key], *, seed: int, clients: int = CLIENTS) -> None:
         self.outcomes: list[Outcome] = []
+        self.count_answered = 0
         self._port = port
         self._keys = keys
         self._seed = seed
+        self._clients = clients
         self._numbers = itertools.count(KEPT)
 
     async def warm(self) -> None:
         """Asks for the numbers that are kept."""
         connection = await Connection.to(self._port)
         for number in range(KEPT):
-            await self._ask(connection, self._kept(number))
+            await self.ask(connection, self.kept(number))
         connection.close()
 
     async def run(self, is_over: Callable[[], bool]) -> None:
         async with asyncio.TaskGroup() as clients:
-            for number in range(CLIENTS):
+            for number in range(self._clients):
                 clients.create_task(self._client(random.Random(f"{self._seed} {number}"), is_over))
 
     async def _client(self, chance: random.Random, is_over: Callable[[], bool]) -> None:
@@ -119,21 +132,27 @@ class Load:
         while not is_over():
             if not connection.is_open:
                 connection = await Connection.to(self._port)
-            await self._ask(connection, self._next(chance))
+            outcome = await self.ask(connection, self._next(chance))
+            if outcome.reply.status == 503:
+                await asyncio.sleep(REFUSED_S)
         connection.close()
 
-    async def _ask(self, connection: Connection, order: Order) -> None:
+    async def ask(self, connection: Connection, order: Order) -> Outcome:
         key = self._keys[order.number % KEYS]
+        began_s = time.monotonic()
         async with asyncio.timeout(ANSWER_S_MAX):
             reply = await connection.ask(order.request(key.secret))
-        self.outcomes.append(Outcome(order, reply))
+        outcome = Outcome(order, reply, began_s, time.monotonic() - began_s)
+        self.outcomes.append(outcome)
+        self.count_answered += reply.is_answered
+        return outcome
 
     def _next(self, chance: random.Random) -> Order:
         if chance.random() < REPEATED:
-            return self._kept(chance.randrange(KEPT))
+            return self.kept(chance.randrange(KEPT))
         is_stream, is_kept = chance.random() < 0.5, chance.random() < 0.5
         (model,) = chance.choices(list(PACES), PACES.values())
         return Order(next(self._numbers), model, is_stream, is_kept)
 
-    def _kept(self, number: int) -> Order:
+    def kept(self, number: int) -> Order:
         return Order(number, "paced-0", is_stream=number % 2 == 0, is_kept=True)

@@ -82,14 +82,14 @@ async def serving(data_dir: Path, **environ: str) -> AsyncIterator[Served]:
             await process.wait()
 
 
-async def command(data_dir: Path, *words: str) -> tuple[int, str]:
+async def command(data_dir: Path, *words: str, **environ: str) -> tuple[int, str]:
     """Runs `aiservice ...` over the same files; its exit code and all that it printed."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "aiservice",
         *words,
-        env=environment(data_dir),
+        env=environment(data_dir) | environ,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

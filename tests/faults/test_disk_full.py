@@ -2,12 +2,12 @@
 
 import asyncio
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.faults.disks import fill, small_spool
 from tests.faults.serving import serving
 from tests.faults.test_service import ask, ledger_ids
 
@@ -19,22 +19,8 @@ SIZE_MIB = 48
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """DATA_DIR whose spool lies on a file system of its own, with room for two reserves of a worker and little more."""
-    spool = tmp_path / "spool"
-    spool.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE_MIB}m", "tmpfs", str(spool)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("mounting a small file system needs root")
-    yield tmp_path
-    subprocess.run(["umount", "--lazy", str(spool)], check=True)
-
-
-def fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            return
+    with small_spool(tmp_path, SIZE_MIB):
+        yield tmp_path
 
 
 @pytest.mark.parametrize("room", [0, 100])

@@ -263,6 +263,13 @@ def spool_is_whole(machine: Machine) -> Iterator[str]:
         yield f"dead letters: {len(machine.stores.usage.dead_letters)}"
 
 
+def replica_has_every_row(machine: Machine) -> Iterator[str]:
+    """No spool file went before its rows were there, so that the primary could go now."""
+    store = machine.stores.usage
+    if machine.plan.has_replica and len(store.replicated) != len(store.rows):
+        yield f"the replica has {len(store.replicated)} of {len(store.rows)} rows"
+
+
 CHECKS: tuple[Callable[[Machine], Iterator[str]], ...] = (
     everybody_gets_an_end,
     nothing_is_left_running,
@@ -280,6 +287,7 @@ CHECKS: tuple[Callable[[Machine], Iterator[str]], ...] = (
     slots_are_given_back,
     ledger_is_exact,
     spool_is_whole,
+    replica_has_every_row,
 )
 
 

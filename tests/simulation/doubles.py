@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import sqlite3
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -38,6 +39,7 @@ class World:
         self.loop = loop
         self.journal = Journal()
         self.source = random.Random(seed ^ 0x5EED)
+        self.lags = random.Random(seed ^ 0x1A65)
         self.offset_us = 0
         self.is_limiter_down = False
         self.is_disk_full = False
@@ -95,23 +97,53 @@ class Disk:
 
 
 class SharedStore(MemoryUsageStore):
-    """The ledger's database: it takes time, is down now and then, and may commit without saying so."""
+    """The ledger's database: it takes time, is down now and then, and may commit without saying so.
+
+    Its replica, where it has one, gets each transaction some time after the one before, and may take its place.
+    """
 
     def __init__(self, world: World) -> None:
         super().__init__()
         self._world = world
         self.is_down = False
+        self.is_replica_down = False
         self.is_calm = False
+        self._log: deque[tuple[float, Sequence[UsageRecord]]] = deque()
+        self._replica = MemoryUsageStore()
 
     @property
     def rows(self) -> list[UsageRecord]:
         return list(self._rows.values())
 
+    @property
+    def replicated(self) -> list[UsageRecord]:
+        """What the replica has by now."""
+        while self._log and self._log[0][0] <= self._world.now_s:
+            for row in self._log.popleft()[1]:
+                self._replica._rows.setdefault((row.id, row.created_at_us), row)
+        return list(self._replica._rows.values())
+
     async def insert(self, rows: Sequence[UsageRecord]) -> int:
         await self._travel()
         new = await super().insert(rows)
+        if new and self.has_replica:
+            lag_s = self._world.lags.choice((0.0, 0.02, 0.02, 0.3, 2.0, 7.0))
+            after_s = self._log[-1][0] if self._log else 0.0
+            self._log.append((max(self._world.now_s + lag_s, after_s), rows))
         await self._travel()
         return new
+
+    async def unreplicated(self, ids: Sequence[str]) -> Sequence[str]:
+        await asyncio.sleep(self._world.lags.choice((0.0, 0.03)))
+        if self.is_replica_down:
+            raise StoreUnavailable(detail="the replica went away")
+        known = {row.id for row in self.replicated}
+        return [id for id in ids if id not in known]
+
+    def fail_over(self) -> None:
+        """What the replica has not is gone."""
+        self._rows = {(row.id, row.created_at_us): row for row in self.replicated}
+        self._log.clear()
 
     async def _travel(self) -> None:
         source = self._world.source

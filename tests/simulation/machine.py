@@ -29,6 +29,7 @@ class Machine:
         self.folder = folder
         self.world = World(plan.seed, loop)
         self.stores = Stores(parts.store(self.world), SharedRules(self.world))
+        self.stores.usage.has_replica = plan.has_replica
         self.dead: set[str] = set()
         self._parts = parts
         self._metrics = metrics
@@ -124,6 +125,11 @@ class Machine:
                 self.world.offset_us += round(event.size * 1_000_000)
             case Fault.STORE_DOWN:
                 await self._lasting(event, lambda is_on: setattr(self.stores.usage, "is_down", is_on))
+            case Fault.REPLICA_DOWN:
+                await self._lasting(event, lambda is_on: setattr(self.stores.usage, "is_replica_down", is_on))
+            case Fault.FAIL_OVER:
+                await self._lasting(event, lambda is_on: setattr(self.stores.usage, "is_down", is_on))
+                self.stores.usage.fail_over()
             case Fault.LIMITS_DOWN:
                 await self._lasting(event, lambda is_on: setattr(self.world, "is_limiter_down", is_on))
             case Fault.DISK_FULL:

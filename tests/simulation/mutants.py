@@ -62,6 +62,13 @@ class RepeatedRows(Parts):
         return _RepeatingStore(world)
 
 
+class TrustedPrimary(Parts):
+    """A database whose rows count as replicated when they are committed."""
+
+    def store(self, world: World) -> SharedStore:
+        return _TrustingStore(world)
+
+
 class NoLeases(Parts):
     """A cache that lets everybody lead."""
 
@@ -161,6 +168,11 @@ class _RepeatingStore(SharedStore):
         known = {row.id for row in super().rows}
         self._repeated += [row for row in rows if row.id in known]
         return await super().insert(rows)
+
+
+class _TrustingStore(SharedStore):
+    async def unreplicated(self, ids: Sequence[str]) -> Sequence[str]:
+        return await self.absent(ids)
 
 
 class _LeaselessCache(JournaledCache):

@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from operator import attrgetter
 
 from aiservice.core.settings import LimitSettings
 from aiservice.core.types import Generation, Message
@@ -32,6 +33,8 @@ class Fault(Enum):
     STORE_DOWN = "the ledger's database does not answer"
     LIMITS_DOWN = "the limiter's file cannot be used"
     DISK_FULL = "the spool's disk takes nothing more"
+    FAIL_OVER = "the ledger's database is gone, and its replica takes over with what it has"
+    REPLICA_DOWN = "the replica does not answer"
 
 
 # Where a worker may die, and how many lines at most it runs there before: small places are seldom hit by chance.
@@ -45,6 +48,9 @@ DEADLY = (
     ("gateway/", 300),
 )
 KILLS = (Fault.KILL, Fault.KILL_AT_LINE, Fault.KILL_AT_WRITE)
+# Only where there is a replica, which is drawn apart.
+OF_REPLICA = (Fault.FAIL_OVER, Fault.REPLICA_DOWN)
+ORDINARY = tuple(fault for fault in Fault if fault not in OF_REPLICA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,7 @@ class Plan:
     limits: LimitSettings
     rules: tuple[Rule, ...]
     is_durable: bool
+    has_replica: bool
     questions: tuple[Question, ...]
     events: tuple[Event, ...]
 
@@ -98,7 +105,8 @@ class Plan:
 
 def drawn(seed: int) -> Plan:
     """The plan of a seed."""
-    source = random.Random(seed)
+    source, apart = random.Random(seed), random.Random(seed ^ 0x5EC04D)
+    has_replica = apart.random() < 0.4
     callers = [_caller(number, source) for number in range(4)]
     count = source.randrange(15, 45)
     return Plan(
@@ -113,8 +121,9 @@ def drawn(seed: int) -> Plan:
         ),
         rules=tuple(_rules(source)),
         is_durable=source.random() < 0.2,
+        has_replica=has_replica,
         questions=tuple(_question(number, source, source.choice(callers)) for number in range(count)),
-        events=_events(source),
+        events=tuple(sorted([*_events(source), *_replica_events(apart, has_replica)], key=attrgetter("at_s"))),
     )
 
 
@@ -163,17 +172,23 @@ def _question(number: int, source: random.Random, caller: Caller) -> Question:
     )
 
 
-def _events(source: random.Random) -> tuple[Event, ...]:
+def _replica_events(source: random.Random, has_replica: bool) -> list[Event]:
+    """The replica takes over once or twice, or is away for a while, in most of the seeds that have one."""
+    faults = source.choices(OF_REPLICA, k=source.randrange(4)) if has_replica else []
+    return [Event(source.uniform(0, LASTS_S), fault, source.choice((0.1, 1.0, 4.0)), 0) for fault in faults]
+
+
+def _events(source: random.Random) -> list[Event]:
     """None in a fifth of the seeds, so that what only holds in calm is looked at too."""
     faults: list[Fault] = []
     if source.random() < 0.8:
-        faults = source.choices(list(Fault), k=source.randrange(1, 5))
+        faults = source.choices(ORDINARY, k=source.randrange(1, 5))
     if source.random() < 0.4:
         faults += source.choices(KILLS, k=source.randrange(1, 3))
     if Fault.DISK_FULL in faults:
         # A record that neither disk nor reserve took lives in memory alone, and dies with its worker: that is said.
         faults = [fault for fault in faults if fault not in KILLS]
-    return tuple(sorted((_event(fault, source) for fault in faults), key=lambda event: event.at_s))
+    return [_event(fault, source) for fault in faults]
 
 
 def _event(fault: Fault, source: random.Random) -> Event:

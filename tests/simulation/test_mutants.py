@@ -15,6 +15,7 @@ MUTANTS = {
     mutants.LateWrites: "ledger_is_exact",
     mutants.EagerRotation: "ledger_is_exact",
     mutants.RepeatedRows: "ledger_is_exact",
+    mutants.TrustedPrimary: "ledger_is_exact",
     mutants.NoLeases: "one_flight_at_a_time",
     mutants.DeafLeaders: "who_waits_elsewhere_is_heard",
     mutants.WantedForEver: "nobody_s_call_is_closed",
@@ -22,7 +23,7 @@ MUTANTS = {
     mutants.OneTenant: "answers_are_right",
 }
 # These only show where a worker dies or a client leaves at the wrong moment, which takes some dozen seeds.
-RARE = (mutants.LateWrites, mutants.EagerRotation, mutants.DeafLeaders, mutants.WantedForEver)
+RARE = (mutants.LateWrites, mutants.EagerRotation, mutants.DeafLeaders, mutants.WantedForEver, mutants.TrustedPrimary)
 
 
 def cases() -> list[object]:

@@ -1,7 +1,7 @@
 """Responses in the main database, table `ai_responses`, over SQLite and PostgreSQL alike."""
 
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,7 +11,7 @@ from aiservice.core.clock import Clock
 from aiservice.core.errors import StoreUnavailable
 from aiservice.gateway.responses.model import ClosedStatus, Ending, Name, StoredResponse
 from aiservice.gateway.responses.port import LEASE_S
-from aiservice.stores.databases import transaction
+from aiservice.stores.databases import Purpose, transaction
 from aiservice.stores.tables import ai_responses
 
 _C = ai_responses.c
@@ -37,35 +37,37 @@ class SqlResponseStore:
             lease_until=response.lease_until_us,
             expires_at=response.expires_at_us,
         )
-        async with self._transaction() as connection:
+        async with self._of(response.tenant_id) as connection:
             await connection.execute(row)
 
     async def find(self, name: Name) -> StoredResponse | None:
         query = sa.select(ai_responses).where(self._is_there(name))
-        async with self._transaction() as connection:
+        async with self._of(name[0]) as connection:
             row = (await connection.execute(query)).one_or_none()
         return None if row is None else _response_of(row)
 
     async def finish(self, name: Name, ending: Ending) -> bool:
         values = {"status": ending.status, "body": ending.body, "chunks": ending.chunks}
-        return await self._change(sa.and_(self._is_there(name), _IS_RUNNING), values)
+        return await self._change(name, sa.and_(self._is_there(name), _IS_RUNNING), values)
 
     async def close(self, name: Name, status: ClosedStatus, *, lapsed_only: bool = False) -> bool:
         where = sa.and_(self._is_there(name), _IS_RUNNING)
         if lapsed_only:
             where = sa.and_(where, _C.lease_until <= self._clock.now_us())
-        return await self._change(where, {"status": status})
+        return await self._change(name, where, {"status": status})
 
     async def running(self, names: Collection[Name]) -> frozenset[Name]:
         query = sa.select(_C.tenant_id, _C.id).where(self._are_running(names))
-        async with self._transaction() as connection:
+        async with self._of_any("leases") as connection:
             return frozenset((tenant_id, id) for tenant_id, id in await connection.execute(query))
 
     async def renew(self, names: Collection[Name]) -> None:
-        await self._change(self._are_running(names), {"lease_until": self._clock.now_us() + LEASE_S * 1_000_000})
+        lease = sa.update(ai_responses).where(self._are_running(names))
+        async with self._of_any("leases") as connection:
+            await connection.execute(lease.values(lease_until=self._clock.now_us() + LEASE_S * 1_000_000))
 
     async def delete(self, name: Name) -> bool:
-        async with self._transaction() as connection:
+        async with self._of(name[0]) as connection:
             return bool((await connection.execute(sa.delete(ai_responses).where(self._is_there(name)))).rowcount)
 
     async def sweep(self, *, rows_max: int) -> int:
@@ -76,19 +78,17 @@ class SqlResponseStore:
             .limit(rows_max)
         )
         delete = sa.delete(ai_responses).where(sa.tuple_(_C.tenant_id, _C.id).in_(expired))
-        async with self._transaction() as connection:
+        async with self._of_any("sweep") as connection:
             return int((await connection.execute(delete)).rowcount)
 
-    @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
-        try:
-            async with transaction(self._engine) as connection:
-                yield connection
-        except sa.exc.DBAPIError as error:
-            raise StoreUnavailable(detail=type(error).__name__) from error
+    def _of(self, tenant_id: str) -> AbstractAsyncContextManager[AsyncConnection]:
+        return _guarded(transaction(self._engine, tenant_id=tenant_id))
 
-    async def _change(self, where: sa.ColumnElement[bool], values: dict[str, Any]) -> bool:
-        async with self._transaction() as connection:
+    def _of_any(self, purpose: Purpose) -> AbstractAsyncContextManager[AsyncConnection]:
+        return _guarded(transaction(self._engine, purpose=purpose))
+
+    async def _change(self, name: Name, where: sa.ColumnElement[bool], values: dict[str, Any]) -> bool:
+        async with self._of(name[0]) as connection:
             return bool((await connection.execute(sa.update(ai_responses).where(where).values(values))).rowcount)
 
     def _is_there(self, name: Name) -> sa.ColumnElement[bool]:
@@ -101,6 +101,16 @@ class SqlResponseStore:
 
 
 _IS_RUNNING = _C.status == "in_progress"
+
+
+@asynccontextmanager
+async def _guarded(work: AbstractAsyncContextManager[AsyncConnection]) -> AsyncIterator[AsyncConnection]:
+    """No fault of the database may look like one of the request."""
+    try:
+        async with work as connection:
+            yield connection
+    except sa.exc.DBAPIError as error:
+        raise StoreUnavailable(detail=type(error).__name__) from error
 
 
 def _response_of(row: sa.Row[Any]) -> StoredResponse:

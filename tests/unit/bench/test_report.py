@@ -103,7 +103,7 @@ def test_each_target_runs_a_case_or_says_why_not(target: object) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_the_service_is_asked_in_the_words_of_its_peers(case: Case) -> None:
-    place = Place(root=ROOT, folder=ROOT, port=1, engine_port=2)
+    place = Place(ROOT, ROOT, port=1, engine_port=2, redis_port=3)
     asks = {row.name: row.ask(case, place, "key") for row in TARGETS if case.name in row.variants}
     others = [ask for name, ask in asks.items() if name in {"litellm", "portkey"}]
     assert all((ask.path, ask.body) == (asks["aiservice"].path, asks["aiservice"].body) for ask in others)

@@ -4,10 +4,8 @@ from contextlib import closing
 import pytest
 
 from aiservice.cli.checks import (
-    State,
     check_admin_key,
     check_data_dir,
-    check_database,
     check_disk,
     check_embedded_model,
     check_embedding_model,
@@ -16,6 +14,8 @@ from aiservice.cli.checks import (
     check_port,
     check_python,
 )
+from aiservice.cli.finding import State
+from aiservice.cli.store_checks import check_database
 from aiservice.core.settings import load
 from aiservice.server.listener import bind
 from tests.unit.cli.commands import run

@@ -97,8 +97,13 @@ def test_bounds(name: str, value: float, is_accepted: bool):
         ("ENVIRONMENT", "staging", "one of production, development, test"),
         ("LOG_LEVEL", "loud", "one of debug, info, warning, error"),
         ("RATE_LIMIT_STRICT", "perhaps", "true or false"),
-        ("POSTGRES_URL", "x", "nothing"),
-        ("REDIS_URL", "redis://127.0.0.1", "nothing"),
+        ("POSTGRES_URL", "mysql://x", "an address that begins with postgresql://"),
+        ("POSTGRES_OWNER_URL", "postgresql://u:p@[::1/x", "an address that begins with postgresql://"),
+        (
+            "REDIS_URL",
+            "127.0.0.1",
+            "an address that begins with redis://, rediss://, redis+cluster:// or redis+sentinel://",
+        ),
     ],
 )
 def test_a_wrong_value_says_what_is_accepted(name: str, value: str, accepted: str):
@@ -176,6 +181,12 @@ def test_settings_are_frozen():
         loaded.server.port = 1
 
 
+@pytest.mark.parametrize("name", ["POSTGRES_OWNER_URL", "POSTGRES_REPLICA_URL"])
+def test_a_database_needs_its_first_address(name: str):
+    with pytest.raises(SettingInvalid, match=f"^{name} is set and POSTGRES_URL is not; set both"):
+        settings.load({**DEVELOPMENT, name: "postgresql://ann:of-her-own@db.example/service"})
+
+
 class TestProduction:
     @pytest.mark.parametrize("admin_key", [None, "", "x" * 31])
     def test_needs_a_long_admin_key(self, admin_key: str | None):
@@ -195,6 +206,36 @@ class TestProduction:
     def test_refuses_every_origin(self):
         with pytest.raises(SettingInvalid, match=r"^ALLOWED_ORIGINS is '\*'; production takes"):
             settings.load({"ADMIN_KEY": ADMIN_KEY, "ALLOWED_ORIGINS": "https://a.example, *"})
+
+    @pytest.mark.parametrize("name", ["POSTGRES_URL", "POSTGRES_OWNER_URL", "POSTGRES_REPLICA_URL"])
+    @pytest.mark.parametrize(
+        "login",
+        ["", "ann@", "ann:@", "postgres:postgres@", "ann:ann@", "ann:Password@", "ann:changeme@", "a%6En:ann@"],
+    )
+    def test_refuses_a_default_password(self, name: str, login: str):
+        environ = {"ADMIN_KEY": ADMIN_KEY, "POSTGRES_URL": "postgresql://ann:of-her-own@db.example/service"}
+
+        with pytest.raises(SettingInvalid, match=f"^{name} has no password or a default one; production takes"):
+            settings.load({**environ, name: f"postgresql://{login}db.example:5432/service"})
+
+    @pytest.mark.parametrize(
+        "address",
+        [
+            "ann:good%40one@db.example,other.example:5433/service",
+            "/service?host=/run/postgresql",
+            "ann@/service?host=/run/postgresql",
+            "ann@db.example/service?sslmode=verify-full&sslcert=ann.pem&sslkey=ann.key",
+        ],
+    )
+    def test_accepts_a_password_of_its_own_a_socket_and_a_certificate(self, address: str):
+        loaded = settings.load({"ADMIN_KEY": ADMIN_KEY, "POSTGRES_URL": f"postgresql://{address}"})
+
+        assert loaded.stores.postgres_url == f"postgresql://{address}"
+
+    def test_development_accepts_a_default_password(self):
+        loaded = settings.load({**DEVELOPMENT, "POSTGRES_URL": "postgresql://postgres:postgres@localhost/x"})
+
+        assert loaded.stores.postgres_url is not None
 
     def test_development_accepts_both(self):
         loaded = settings.load({**DEVELOPMENT, "ALLOWED_ORIGINS": "*"})

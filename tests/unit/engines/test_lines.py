@@ -62,11 +62,11 @@ def test_a_line_without_end_is_refused():
 def test_a_long_line_in_small_pieces_takes_linear_time():
     def seconds(pieces: int) -> float:
         splitter = LineSplitter()
-        start = time.perf_counter()
+        start = time.thread_time()
         for _ in range(pieces):
             splitter.feed(b"x" * 16)
         splitter.feed(b"\n")
-        return time.perf_counter() - start
+        return time.thread_time() - start
 
     few, many = (min(seconds(pieces) for _ in range(3)) for pieces in (2_000, 20_000))
 

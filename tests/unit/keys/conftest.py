@@ -24,15 +24,17 @@ Add = Callable[..., Any]
 
 
 class FrailStore(MemoryKeyStore):
-    """Counts its reads, waits at `gate` when told to, is away while `is_down`, and can hold one event back."""
+    """Counts what it is asked, waits at its gates when told to, is away while `is_down`, can hold one event back."""
 
     def __init__(self) -> None:
         super().__init__()
         self.is_down = False
         self.uncommitted_seq: int | None = None
         self.reads = 0
-        self.gate = asyncio.Event()
+        self.polls = 0
+        self.gate, self.poll_gate = asyncio.Event(), asyncio.Event()
         self.gate.set()
+        self.poll_gate.set()
 
     async def by_kid(self, kid: str) -> ApiKey | None:
         self.reads += 1
@@ -42,9 +44,14 @@ class FrailStore(MemoryKeyStore):
         return found
 
     async def events_after(self, seq: int, *, since_us: int) -> Sequence[AuthEvent]:
+        self.polls += 1
         self._check()
         events = await super().events_after(seq, since_us=since_us)
+        await self.poll_gate.wait()
         return [event for event in events if event.seq != self.uncommitted_seq]
+
+    def remove(self, key: ApiKey) -> None:
+        del self._keys[key.id], self._ids_by_kid[key.kid]
 
     async def touch(self, used: Sequence[tuple[str, int]]) -> None:
         self._check()

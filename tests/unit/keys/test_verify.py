@@ -9,7 +9,10 @@ import pytest
 from aiservice.core.errors import KeyRefused, NotAllowed, StoreUnavailable, TooManyFailures
 from aiservice.core.settings import KeySettings, LimitSettings
 from aiservice.keys import ADMIN_CALLER, LOCAL_CALLER, Keys
+from aiservice.keys.pepper import Peppers
 from aiservice.keys.secret import make
+from aiservice.keys.verify import Verifier
+from aiservice.stores.bell import SilentBell
 
 IP = "192.0.2.7"
 ADMIN_KEY = "the-operator-s-key-of-32-characters"
@@ -63,11 +66,13 @@ async def test_a_published_key_is_refused_for_ever(store, add, clock):
     text, _ = await add()
     other, _ = await add()
     denied = {sha256(text.encode()).hexdigest()}
-    keys = Keys(store, KeySettings(), LimitSettings(), pepper=b"p" * 32, clock=clock, denied=denied)
+    peppers = Peppers(b"p" * 32)
+    verifier = Verifier(store, KeySettings(), peppers=peppers, clock=clock, bell=SilentBell(), denied=denied)
 
-    await refused(keys, text)
-    assert await keys.check(text, ip=IP) is None
-    assert (await keys.verify(other, ip=IP)).tenant_id == "acme"
+    with pytest.raises(KeyRefused):
+        await verifier.verify(text, ip=IP)
+    assert await verifier.check(text, ip=IP) is None
+    assert (await verifier.verify(other, ip=IP)).tenant_id == "acme"
 
 
 async def test_a_cached_key_needs_no_wait_and_no_store(keys, store, add):
@@ -249,6 +254,150 @@ async def test_an_outage_lasts_a_minute_at_most_for_whoever_comes(keys, store, a
     clock.advance_s(59)
     assert await keys.verify(text, ip=IP)
     clock.advance_s(1)
+    with pytest.raises(StoreUnavailable):
+        await keys.verify(text, ip=IP)
+
+
+async def known(keys: Keys, add, clock, count: int) -> list[str]:
+    """Keys that were admitted so long ago that they are to be read again."""
+    texts = [(await add())[0] for _ in range(count)]
+    for text in texts:
+        await keys.verify(text, ip=IP)
+    clock.advance_s(37)
+    return texts
+
+
+async def test_a_store_that_hangs_holds_up_the_first_of_the_known_keys_alone(keys, store, add, clock):
+    """And that one for a moment only: one question is asked, the others go on as they are known."""
+    texts = await known(keys, add, clock, 50)
+    reads = store.reads
+    store.gate.clear()
+    began_s = time.monotonic()
+
+    assert await keys.verify(texts[0], ip=IP)
+    waited_s = time.monotonic() - began_s
+    assert 0.09 < waited_s < 1
+
+    for _ in range(3):
+        for text in texts:
+            assert await keys.verify(text, ip=IP)
+        clock.advance_s(1.5)
+    assert store.reads == reads + 1
+    assert time.monotonic() - began_s - waited_s < 1
+    store.gate.set()
+
+
+async def test_a_late_answer_renews_the_key_for_those_who_come_next(keys, store, add, clock):
+    (text,) = await known(keys, add, clock, 1)
+    store.gate.clear()
+    await keys.verify(text, ip=IP)
+    reads = store.reads
+    store.gate.set()
+    await asyncio.sleep(0.01)
+
+    clock.advance_s(20)
+    assert keys.cached(text, ip=IP)
+    assert store.reads == reads
+
+
+async def test_a_late_answer_that_the_key_is_bad_counts(keys, store, add, clock):
+    text, key = await add()
+    await keys.verify(text, ip=IP)
+    clock.advance_s(37)
+    await store.revoke(key.id, now_us=clock.now_us())
+    store.gate.clear()
+    assert await keys.verify(text, ip=IP)
+    store.gate.set()
+    await asyncio.sleep(0.01)
+
+    assert keys.cached(text, ip=IP) is None
+    await refused(keys, text)
+
+
+async def test_a_key_revoked_while_its_renewal_hangs_is_not_let_in(keys, store, add, clock):
+    """The event arrives between the question and the end of patience: what was known must not come back."""
+    text, key = await add()
+    await keys.verify(text, ip=IP)
+    clock.advance_s(37)
+    await keys.poll()
+    store.gate.clear()
+    asking = asyncio.create_task(keys.verify(text, ip=IP))
+    await asyncio.sleep(0.01)
+    await store.revoke(key.id, now_us=clock.now_us())
+    polling = asyncio.create_task(keys.poll())
+    await asyncio.sleep(0.15)
+    assert keys.cached(text, ip=IP) is None
+    store.gate.set()
+    await polling
+
+    with pytest.raises(KeyRefused):
+        await asking
+
+
+async def test_while_the_store_is_known_to_be_away_known_keys_do_not_ask_it(keys, store, add, clock):
+    texts = await known(keys, add, clock, 20)
+    store.is_down = True
+    with pytest.raises(StoreUnavailable):
+        await keys.verify(make(), ip=IP)
+    reads = store.reads
+
+    for _ in range(5):
+        for text in texts:
+            assert await keys.verify(text, ip=IP)
+        clock.advance_s(1.5)
+    assert store.reads == reads
+
+    store.is_down = False
+    await keys.poll()
+    for text in texts:
+        assert await keys.verify(text, ip=IP)
+    assert store.reads == reads + 20
+
+
+async def test_an_unknown_key_waits_two_seconds_for_a_store_that_hangs(keys, store, add):
+    text, _ = await add()
+    store.gate.clear()
+    began_s = time.monotonic()
+    answers = await asyncio.gather(*(keys.verify(text, ip=IP) for _ in range(5)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [StoreUnavailable] * 5
+    assert 1.9 < time.monotonic() - began_s < 3
+    assert store.reads == 1
+    store.gate.set()
+    await asyncio.sleep(0.01)
+
+    assert await keys.verify(text, ip=IP)
+
+
+async def test_a_minute_counts_from_the_question_that_had_no_answer(keys, store, add, clock):
+    """A store that hangs is found out late; what was known must not live the longer for it."""
+    text, _ = await add()
+    await keys.verify(text, ip=IP)
+    store.gate.clear()
+    asking = asyncio.create_task(keys.verify(make(), ip=IP))
+    await asyncio.sleep(0.01)
+    clock.advance_s(5)
+    store.is_down = True
+    store.gate.set()
+    with pytest.raises(StoreUnavailable):
+        await asking
+
+    clock.advance_s(54)
+    assert await keys.verify(text, ip=IP)
+    clock.advance_s(1)
+    with pytest.raises(StoreUnavailable):
+        await keys.verify(text, ip=IP)
+
+
+async def test_a_key_found_bad_is_not_let_in_by_an_outage(keys, store, add, clock):
+    """Its row went without an event, as after a restored backup."""
+    text, key = await add()
+    await keys.verify(text, ip=IP)
+    clock.advance_s(37)
+    store.remove(key)
+    await refused(keys, text)
+    clock.advance_s(6)
+    store.is_down = True
+
     with pytest.raises(StoreUnavailable):
         await keys.verify(text, ip=IP)
 

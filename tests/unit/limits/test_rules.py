@@ -14,6 +14,7 @@ from aiservice.limits import Rule
 from aiservice.limits.memory import MemoryRuleStore
 from aiservice.limits.rules import REREAD_US, Rules
 from tests.unit.limits.facts import Facts
+from tests.unit.stores.belfry import Belfry
 
 SECOND_US = 1_000_000
 
@@ -251,6 +252,36 @@ async def test_while_the_store_is_away_known_subjects_go_on(store: Store, caplog
     assert await rules.plan(Facts()) is known
     with pytest.raises(StoreUnavailable):
         await rules.plan(Facts(logical_id="new"))
+
+
+async def test_who_waits_for_a_store_that_hangs_is_told_in_time_and_the_next_asks_with_the_others(store: Store) -> None:
+    rules = Rules(LimitSettings(), store, answer_s_max=0.05)
+    known = await rules.plan(Facts())
+    store.gate = asyncio.Event()
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            await rules.plan(Facts(logical_id="new", tenant_id="new"))
+    assert await rules.plan(Facts()) is known
+    assert store.finds == 2
+    store.gate.set()
+    assert await rules.plan(Facts(logical_id="new", tenant_id="new"))
+
+
+async def test_a_changed_rule_is_rung_and_heard_without_a_poll_being_due(store: Store) -> None:
+    bell = Belfry()
+    here, there = (Rules(LimitSettings(), store, bell=bell) for _ in range(2))
+    watching = [asyncio.create_task(rules.watch(poll_s=60)) for rules in (here, there)]
+    await asyncio.sleep(0.01)
+    await there.plan(Facts())
+    await here.put(Rule("acme", requests_per_hour=4))
+    async with asyncio.timeout(5):
+        while there.known(Facts()) is not None:
+            await asyncio.sleep(0.01)
+    assert await limits_of(there, Facts()) == [("requests:tenant:acme", 4)]
+    assert bell.rung == ["ai:rules"]
+    for watch in watching:
+        watch.cancel()
+    await asyncio.gather(*watching, return_exceptions=True)
 
 
 async def test_the_watch_outlives_a_fault_and_says_so(store: Store, caplog: pytest.LogCaptureFixture) -> None:

@@ -85,6 +85,22 @@ def test_model_names_do_not_become_labels_without_bound():
     assert counted['aiservice_tokens_total{kind="completion",model="model-0"}'] == 1
 
 
+def test_what_stores_count_is_counted_on_and_never_back():
+    metrics = Metrics()
+    for failures, is_up in ((0, True), (3, False), (3, False), (5, True)):
+        metrics.stores.store("limits", is_up=is_up, failures=failures)
+    metrics.stores.store("cache", is_up=False, failures=0)
+    for takes in (0, 4, 4, 6):
+        metrics.stores.local_takes(takes)
+
+    found = samples(metrics)
+    assert found['aiservice_store_up{store="limits"}'] == 1
+    assert found['aiservice_store_up{store="cache"}'] == 0
+    assert found['aiservice_store_failures_total{store="limits"}'] == 5
+    assert found['aiservice_store_failures_total{store="cache"}'] == 0
+    assert found["aiservice_limits_local_takes_total"] == 6
+
+
 def test_two_applications_in_one_process_count_apart():
     first, second = Metrics(), Metrics()
     first.cache_lookup("miss")
@@ -115,6 +131,7 @@ for count in (1, 2, 3):
             metrics.request("/x", 200, 0.5)
             metrics.request_opened()
         metrics.set_spool_bytes(count)
+        metrics.stores.store("limits", is_up=count != 2, failures=count)
         metrics.flush()
         os._exit(0)
     os.waitpid(pid, 0)
@@ -139,5 +156,10 @@ def test_processes_are_summed_and_the_dead_keep_their_counts_but_no_open_request
     assert "aiservice_open_requests 6.0" in alive
     assert "aiservice_usage_spool_bytes 3.0" in alive
     assert "aiservice_worker_restarts_total 0.0" in alive
+    assert 'aiservice_store_up{store="limits"} 0.0' in alive
+    assert 'aiservice_store_failures_total{store="limits"} 6.0' in alive
+    # One that ended, and would still say that the store is away, is not asked any more.
+    assert 'aiservice_store_up{store="limits"} 1.0' in after
+    assert 'aiservice_store_failures_total{store="limits"} 6.0' in after
     assert "aiservice_open_requests 1.0" in after
     assert "aiservice_worker_restarts_total 1.0" in after

@@ -1,5 +1,7 @@
 """The main database from nothing to HEAD and back."""
 
+import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +19,11 @@ from aiservice.core.errors import StartRefused
 from aiservice.stores.databases import MAIN_FILE, main_url
 from aiservice.stores.migrate import HEAD, SCRIPTS_DIR, downgrade, is_current, revision_of, upgrade
 from aiservice.stores.tables import metadata
+from tests.settings import embedded_in
+
+
+def environ_of(data_dir: Path) -> dict[str, str]:
+    return {**os.environ, "ENVIRONMENT": "test", "DATA_DIR": str(data_dir)}
 
 
 def names(data_dir: Path) -> set[str]:
@@ -26,23 +33,23 @@ def names(data_dir: Path) -> set[str]:
 
 def test_from_nothing_to_head_and_back(tmp_path: Path):
     data_dir = tmp_path / "new" / "100%"
-    assert not is_current(data_dir)
+    assert not is_current(embedded_in(data_dir))
 
-    upgrade(data_dir)
-    assert is_current(data_dir)
+    upgrade(embedded_in(data_dir))
+    assert is_current(embedded_in(data_dir))
     assert set(metadata.tables) <= names(data_dir)
 
-    downgrade(data_dir)
-    assert not is_current(data_dir)
-    assert revision_of(data_dir) is None
+    downgrade(embedded_in(data_dir))
+    assert not is_current(embedded_in(data_dir))
+    assert revision_of(embedded_in(data_dir)) is None
     assert names(data_dir) == {"alembic_version", "sqlite_sequence"}
 
-    upgrade(data_dir)
-    assert is_current(data_dir)
+    upgrade(embedded_in(data_dir))
+    assert is_current(embedded_in(data_dir))
 
 
 def test_head_is_what_the_tables_say(tmp_path: Path):
-    upgrade(tmp_path)
+    upgrade(embedded_in(tmp_path))
     engine = sa.create_engine(main_url(tmp_path))
 
     with engine.connect() as connection:
@@ -53,7 +60,7 @@ def test_head_is_what_the_tables_say(tmp_path: Path):
 
 def test_every_index_and_constraint_has_the_name_that_the_tables_give_it(tmp_path: Path):
     """Autogenerate does not compare the names of keys; a later revision needs them to drop one."""
-    upgrade(tmp_path / "migrated")
+    upgrade(embedded_in(tmp_path / "migrated"))
     (tmp_path / "declared").mkdir()
     declared = sa.create_engine(main_url(tmp_path / "declared"))
     migrated = sa.create_engine(main_url(tmp_path / "migrated"))
@@ -88,10 +95,10 @@ def insert_rows(data_dir: Path) -> None:
 
 
 def test_rows_that_were_there_before_the_sums_are_summed_up(tmp_path: Path):
-    upgrade(tmp_path, "0001")
+    upgrade(embedded_in(tmp_path), "0001")
     insert_rows(tmp_path)
 
-    upgrade(tmp_path)
+    upgrade(embedded_in(tmp_path))
 
     with closing(sqlite3.connect(tmp_path / MAIN_FILE)) as connection:
         hours = connection.execute("select * from ai_usage_rollups order by hour, api_key_id").fetchall()
@@ -105,13 +112,13 @@ def test_rows_that_were_there_before_the_sums_are_summed_up(tmp_path: Path):
 
 
 def test_rows_stay_when_the_sums_are_undone_and_made_again(tmp_path: Path):
-    upgrade(tmp_path, "0001")
+    upgrade(embedded_in(tmp_path), "0001")
     insert_rows(tmp_path)
-    upgrade(tmp_path)
+    upgrade(embedded_in(tmp_path))
 
-    downgrade(tmp_path, "0001")
+    downgrade(embedded_in(tmp_path), "0001")
     assert "ai_usage_rollups" not in names(tmp_path)
-    upgrade(tmp_path)
+    upgrade(embedded_in(tmp_path))
 
     with closing(sqlite3.connect(tmp_path / MAIN_FILE)) as connection:
         assert connection.execute("select count(*) from ai_usage_logs").fetchone() == (4,)
@@ -120,16 +127,43 @@ def test_rows_stay_when_the_sums_are_undone_and_made_again(tmp_path: Path):
 
 
 def test_responses_are_undone_and_made_again_alone(tmp_path: Path):
-    upgrade(tmp_path)
+    upgrade(embedded_in(tmp_path))
     insert_rows(tmp_path)
 
-    downgrade(tmp_path, "0002")
+    downgrade(embedded_in(tmp_path), "0002")
     assert names(tmp_path) & {"ai_responses", "ai_limits"} == {"ai_limits"}
-    upgrade(tmp_path)
+    upgrade(embedded_in(tmp_path))
 
     assert "ai_responses" in names(tmp_path)
     with closing(sqlite3.connect(tmp_path / MAIN_FILE)) as connection:
         assert connection.execute("select count(*) from ai_usage_logs").fetchone() == (len(ROWS),)
+
+
+# What the version at revision 0003 says to SQLite, in the order in which it says it: (statement, values); a value of
+# bytes is an object.
+OLD_STATEMENTS = json.loads(Path(__file__).with_name("statements_0003.json").read_text())
+
+
+def results(data_dir: Path) -> list[list[tuple[object, ...]]]:
+    """What the old statements find and say, one after the other."""
+    with closing(sqlite3.connect(data_dir / MAIN_FILE, isolation_level=None)) as connection:
+        return [connection.execute(said, tuple(map(value_of, values))).fetchall() for said, values in OLD_STATEMENTS]
+
+
+def value_of(written: object) -> object:
+    return bytes.fromhex(written["hex"]) if isinstance(written, dict) else written
+
+
+def test_the_version_before_finds_on_head_what_it_found_on_its_own_revision(tmp_path: Path):
+    """While instances are replaced one after the other, some still run the version before."""
+    upgrade(embedded_in(tmp_path / "before"), "0003")
+    upgrade(embedded_in(tmp_path / "head"))
+
+    before, head = results(tmp_path / "before"), results(tmp_path / "head")
+
+    assert head == before
+    assert {said.split()[0] for said, _ in OLD_STATEMENTS} == {"SELECT", "INSERT", "UPDATE", "DELETE"}
+    assert sum(map(len, before)) > 40
 
 
 def test_the_constant_is_the_newest_script():
@@ -140,11 +174,11 @@ def test_the_constant_is_the_newest_script():
 
 
 def test_an_upgrade_keeps_what_is_there(tmp_path: Path):
-    upgrade(tmp_path)
+    upgrade(embedded_in(tmp_path))
     with closing(sqlite3.connect(tmp_path / MAIN_FILE)) as connection, connection:
         connection.execute("insert into auth_events (kid, created_at) values ('kid000000001', 1)")
 
-    upgrade(tmp_path)
+    upgrade(embedded_in(tmp_path))
 
     with closing(sqlite3.connect(tmp_path / MAIN_FILE)) as connection:
         assert connection.execute("select kid from auth_events").fetchall() == [("kid000000001",)]
@@ -152,15 +186,16 @@ def test_an_upgrade_keeps_what_is_there(tmp_path: Path):
 
 
 def test_processes_that_upgrade_at_once_wait_for_each_other(tmp_path: Path):
-    code = "import sys, pathlib; from aiservice.stores.migrate import upgrade; upgrade(pathlib.Path(sys.argv[1]))"
-    command = [sys.executable, "-W", "error", "-c", code, str(tmp_path / "data")]
-    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    code = "from aiservice.core.settings import load; from aiservice.stores.migrate import upgrade; upgrade(load())"
+    command = [sys.executable, "-W", "error", "-c", code]
+    environ = environ_of(tmp_path / "data")
+    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ) for _ in range(3)]
 
     errors = [process.communicate(timeout=60)[1] for process in running]
 
     assert errors == ["", "", ""]
     assert [process.returncode for process in running] == [0, 0, 0]
-    assert is_current(tmp_path / "data")
+    assert is_current(embedded_in(tmp_path / "data"))
 
 
 def test_a_revision_that_fails_leaves_nothing(tmp_path: Path):
@@ -169,20 +204,20 @@ def test_a_revision_that_fails_leaves_nothing(tmp_path: Path):
         connection.execute("create table audit_log (id integer)")
 
     with pytest.raises(StartRefused, match="audit_log already exists"):
-        upgrade(tmp_path)
+        upgrade(embedded_in(tmp_path))
 
     assert names(tmp_path) == {"audit_log"}
 
 
 def test_a_start_asks_without_alembic(tmp_path: Path):
-    upgrade(tmp_path)
+    upgrade(embedded_in(tmp_path))
     code = (
-        "import sys, pathlib; from aiservice.stores.migrate import is_current, upgrade;"
-        "assert is_current(pathlib.Path(sys.argv[1])); upgrade(pathlib.Path(sys.argv[1]));"
-        "assert 'alembic' not in sys.modules"
+        "import sys; from aiservice.core.settings import load;"
+        "from aiservice.stores.migrate import is_current, upgrade;"
+        "assert is_current(load()); upgrade(load()); assert 'alembic' not in sys.modules"
     )
 
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env=environ_of(tmp_path))
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path):
@@ -190,18 +225,19 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path):
 
     for ask in (is_current, upgrade, downgrade):
         with pytest.raises(StartRefused, match="restore it from a backup"):
-            ask(tmp_path)
+            ask(embedded_in(tmp_path))
 
 
 FULL_DISK = """
-import pathlib, resource, sys
+import resource, sys
 from aiservice.core.errors import StartRefused
+from aiservice.core.settings import load
 from aiservice.stores.migrate import is_current, upgrade
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 for ask, data_dir in (is_current, sys.argv[1]), (upgrade, sys.argv[2]):
     try:
-        ask(pathlib.Path(data_dir))
+        ask(load({"ENVIRONMENT": "test", "DATA_DIR": data_dir}))
     except StartRefused as error:
         print(error.public)
 """
@@ -209,7 +245,7 @@ for ask, data_dir in (is_current, sys.argv[1]), (upgrade, sys.argv[2]):
 
 def test_a_database_without_room_for_its_files_is_no_damaged_one(tmp_path: Path):
     """No file may grow, as on a full disk; also an old database needs room, for the index of its WAL."""
-    upgrade(tmp_path / "old")
+    upgrade(embedded_in(tmp_path / "old"))
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path / "old"), str(tmp_path / "new")]
 
     said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=60).stdout
@@ -220,34 +256,34 @@ def test_a_database_without_room_for_its_files_is_no_damaged_one(tmp_path: Path)
 
 @pytest.mark.slow
 def test_a_database_that_another_program_holds_is_no_damaged_one(tmp_path: Path):
-    upgrade(tmp_path)
+    upgrade(embedded_in(tmp_path))
     with closing(sqlite3.connect(tmp_path / MAIN_FILE, isolation_level=None)) as holder:
         holder.execute("pragma locking_mode = exclusive")
         holder.execute("begin exclusive")
 
         with pytest.raises(StartRefused, match="end the program that holds it"):
-            is_current(tmp_path)
+            is_current(embedded_in(tmp_path))
 
 
 def test_a_database_that_cannot_be_opened_is_no_damaged_one(tmp_path: Path):
     (tmp_path / MAIN_FILE).mkdir()
 
     with pytest.raises(StartRefused, match="let this user read and write it"):
-        is_current(tmp_path)
+        is_current(embedded_in(tmp_path))
 
 
 def test_a_database_of_a_newer_version_is_refused(tmp_path: Path):
-    upgrade(tmp_path)
+    upgrade(embedded_in(tmp_path))
     with closing(sqlite3.connect(tmp_path / MAIN_FILE)) as connection, connection:
         connection.execute("update alembic_version set version_num = '9999'")
 
-    assert not is_current(tmp_path)
+    assert not is_current(embedded_in(tmp_path))
     with pytest.raises(StartRefused, match="9999"):
-        upgrade(tmp_path)
+        upgrade(embedded_in(tmp_path))
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path):
     (tmp_path / "data").write_text("a file where the folder should be")
 
     with pytest.raises(StartRefused, match="cannot be written"):
-        upgrade(tmp_path / "data")
+        upgrade(embedded_in(tmp_path / "data"))

@@ -52,6 +52,59 @@ class ScriptedStore(MemoryUsageStore):
         await super().bury(record, reason)
 
 
+class ReplicatedStore(ScriptedStore):
+    """With a replica that has the transactions that it was told to take over, in their order."""
+
+    has_replica = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_replica_down = False
+        # So many inserts are committed without a word.
+        self.mute = 0
+        self.questions: list[int] = []
+        self._replica = MemoryUsageStore()
+        self._log: list[tuple[Sequence[UsageRecord], str | None]] = []
+
+    @property
+    def replicated(self) -> dict[str, UsageRecord]:
+        return {id: row for (id, _), row in self._replica._rows.items()}
+
+    async def insert(self, rows: Sequence[UsageRecord]) -> int:
+        new = await super().insert(rows)
+        if new:
+            self._log.append((rows, None))
+        if self.mute:
+            self.mute -= 1
+            raise StoreUnavailable(detail="the connection broke after the commit")
+        return new
+
+    async def bury(self, record: UsageRecord, reason: str) -> None:
+        await super().bury(record, reason)
+        self._log.append(([record], reason))
+
+    async def unreplicated(self, ids: Sequence[str]) -> Sequence[str]:
+        self.questions.append(len(ids))
+        if self.is_replica_down:
+            raise StoreUnavailable(detail="the replica is down")
+        return await self._replica.absent(ids)
+
+    async def replicate(self, count: int = 1_000_000) -> None:
+        """Brings so many more transactions to the replica."""
+        for rows, reason in self._log[:count]:
+            if reason is None:
+                await self._replica.insert(rows)
+            else:
+                await self._replica.bury(rows[0], reason)
+        del self._log[:count]
+
+    def fail_over(self) -> None:
+        """The primary is gone with what it alone had, and the replica is primary and replica from now on."""
+        self._rows = self._replica._rows = dict(self._replica._rows)
+        self.dead_letters = self._replica.dead_letters = dict(self._replica.dead_letters)
+        self._log.clear()
+
+
 class FullDisk:
     """Stands for `os.pwrite` on a disk that has room only where blocks are there already, while `is_full`."""
 
@@ -126,3 +179,8 @@ def spool(root: Path, disk: FullDisk) -> Spool:
 @pytest.fixture
 def store() -> ScriptedStore:
     return ScriptedStore()
+
+
+@pytest.fixture
+def replicated() -> ReplicatedStore:
+    return ReplicatedStore()

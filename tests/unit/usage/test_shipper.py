@@ -20,8 +20,9 @@ def counts() -> LedgerCounts:
 def make_shipper(spool, store, counts):
     def make(*, rows_max: int = 1_000) -> Shipper:
         sync, delivery = SpoolSync(spool, counts), Delivery(store, counts)
-        settings = UsageSettings(batch_rows=10)
-        return Shipper(spool, sync, delivery, settings=settings, counts=counts, rows_max=rows_max)
+        shipper = Shipper(spool, sync, delivery, settings=UsageSettings(batch_rows=10), counts=counts)
+        shipper.rows_max = rows_max
+        return shipper
 
     return make
 

@@ -1,4 +1,4 @@
-"""What the statements read, and how the other database says them."""
+"""What the statements read, and that sums are of the rows that were new."""
 
 import sqlite3
 from contextlib import closing
@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 
 from aiservice.core.clock import ManualClock
 from aiservice.core.ids import uuid7
 from aiservice.stores.databases import MAIN_FILE, main_url, open_main
-from aiservice.stores.tables import ai_usage_logs, metadata
-from aiservice.usage.sql import ROWS_AT_ONCE, SqlUsageStore, form_of
+from aiservice.stores.tables import metadata
+from aiservice.usage.forms import ROWS_AT_ONCE
+from aiservice.usage.sql import SqlUsageStore
 from aiservice.usage.sums import HOUR_US
+from tests.settings import embedded_in
 
 NOON_US = 1_769_860_800_000_000
 SPAN = {"tenant_id": "tenant-1", "from_us": NOON_US, "to_us": NOON_US + 3 * HOUR_US}
@@ -24,7 +25,7 @@ async def engine(tmp_path):
     plain = sa.create_engine(main_url(tmp_path))
     metadata.create_all(plain)
     plain.dispose()
-    engine = open_main(tmp_path)
+    engine = open_main(embedded_in(tmp_path))
     yield engine
     await engine.dispose()
 
@@ -135,32 +136,3 @@ async def test_a_sum_that_was_changed_is_found_and_made_right(tmp_path, store, m
     await store.recompute(NOON_US)
     assert await store.differences(0) == []
     assert (await store.totals()).requests == 3
-
-
-def text(statement) -> str:
-    return " ".join(str(statement.compile(dialect=postgresql.dialect())).split())
-
-
-def test_postgres_is_asked_in_its_own_words():
-    form = form_of("postgresql")
-
-    assert "to_char(timezone(" in text(form.day(ai_usage_logs.c.created_at))
-    assert "date_trunc(" in text(form.hour(ai_usage_logs.c.created_at))
-    assert "ON CONFLICT DO NOTHING RETURNING ai_usage_logs.id" in text(form._add)
-    assert "ON CONFLICT (status_code) DO UPDATE SET requests = (ai_usage_totals.requests + excluded.requests)" in text(
-        form._add_to_totals
-    )
-
-
-async def test_the_batches_of_postgres_come_to_the_same(engine, store, make_record):
-    """SQLAlchemy says them, and SQLite understands them too."""
-    store._form = form_of("postgresql")
-    rows = [make_record(created_at_us=NOON_US + n * HOUR_US) for n in range(40)]
-    await store.insert(rows[:30])
-
-    assert await store.insert([*rows, rows[-1]]) == 10
-    assert await store.insert(rows) == 0
-
-    store._form = form_of("sqlite")
-    assert (await store.totals()).requests == 40
-    assert await store.differences(0) == []
