@@ -1,6 +1,7 @@
 """An entry as bytes in Redis: a head with the eras it belongs to and its times, the seal's mark, and the answer."""
 
 import struct
+from collections import OrderedDict
 
 import msgspec
 
@@ -27,10 +28,17 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
 
 
 class Framing:
-    """Makes frames and reads them. What was changed, or is of another key, version or seal, cannot be read."""
+    """Makes frames and reads them. What was changed, or is of another key, version or seal, cannot be read.
 
-    def __init__(self, seal: Seal) -> None:
+    What was read is remembered beside its bytes, up to `bytes_max` of them: of the same bytes the seal was seen to be
+    whole and the answer is known, which is two thirds of the price of reading them.
+    """
+
+    def __init__(self, seal: Seal, *, bytes_max: int) -> None:
         self._seal = seal
+        self._bytes_max = bytes_max
+        self._bytes = 0
+        self._known: OrderedDict[CacheKey, tuple[bytes, Frame]] = OrderedDict()
 
     def made(self, key: CacheKey, payload: bytes, *, eras: bytes, created_us: int, expires_us: int) -> bytes:
         """`eras` are `ERAS_BYTES` long."""
@@ -39,6 +47,28 @@ class Framing:
 
     def read(self, key: CacheKey, frame: bytes) -> Frame | None:
         """The answer, expired or not; None if it cannot be read."""
+        known = self._known.get(key)
+        if known is not None and known[0] == frame:
+            self._known.move_to_end(key)
+            return known[1]
+        read = self._read(key, frame)
+        if read is not None:
+            self._remember(key, frame, read)
+        return read
+
+    def _remember(self, key: CacheKey, frame: bytes, read: Frame) -> None:
+        self._forget(key)
+        self._known[key] = (frame, read)
+        self._bytes += read.bytes
+        while self._bytes > self._bytes_max:
+            self._forget(next(iter(self._known)))
+
+    def _forget(self, key: CacheKey) -> None:
+        known = self._known.pop(key, None)
+        if known is not None:
+            self._bytes -= known[1].bytes
+
+    def _read(self, key: CacheKey, frame: bytes) -> Frame | None:
         if len(frame) < HEAD_BYTES:
             return None
         version, eras, created_us, expires_us, mark_bytes = _HEAD.unpack_from(frame)

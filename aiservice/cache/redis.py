@@ -57,7 +57,8 @@ class RedisCache:
         self._redis = redis
         self._settings = settings
         self._clock = clock
-        self._framing = Framing(AesSeal(secret) if settings.is_encrypted else MacSeal(secret))
+        seal = AesSeal(secret) if settings.is_encrypted else MacSeal(secret)
+        self._framing = Framing(seal, bytes_max=payloads.recent_bytes_max(settings))
         self._random = source or random.SystemRandom()
         self._eras = Eras()
         self._era_ms_least = settings.ttl_s * 1_100 + ERA_SPARE_MS

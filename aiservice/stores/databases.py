@@ -23,6 +23,8 @@ IDLE_MS = "10000"
 RETRY_AFTER_S = 1
 # Where an engine of PostgreSQL keeps its deadline among its options, in milliseconds as text; "0" is none.
 STATEMENT_MS = "aiservice_statement_ms"
+# And its driver's own errors, which SQLAlchemy lets pass while it makes a new connection ready.
+DRIVER_ERRORS = "aiservice_driver_errors"
 
 # Why a transaction must see rows of all tenants; which tables and rows each one opens stands in the migrations.
 Purpose = Literal["keys", "ledger", "limits", "sweep", "leases", "cache"]
@@ -112,6 +114,8 @@ async def transaction(
         if isinstance(error, sa.exc.DBAPIError) and not _is_away(error):
             raise
         raise StoreUnavailable(detail=_words(error), retry_after_s=RETRY_AFTER_S) from error
+    except engine.get_execution_options().get(DRIVER_ERRORS, ()) as error:
+        raise StoreUnavailable(detail=_words(error), retry_after_s=RETRY_AFTER_S) from error
 
 
 def _open_file(data_dir: Path) -> AsyncEngine:
@@ -127,9 +131,9 @@ def _open_file(data_dir: Path) -> AsyncEngine:
 
 def _open_server(url: str, *, pool_size: int | None, statement_s: float | None, is_writer: bool = True) -> AsyncEngine:
     # The driver takes 50 ms and 5 MB, which a start without PostgreSQL need not pay.
-    from aiservice.stores.postgres import open_engine  # noqa: PLC0415
+    from aiservice.stores.postgres import ERRORS, open_engine  # noqa: PLC0415
 
-    options = {STATEMENT_MS: str(round((statement_s or 0) * 1_000))}
+    options = {STATEMENT_MS: str(round((statement_s or 0) * 1_000)), DRIVER_ERRORS: ERRORS}
     return open_engine(url, pool_size=pool_size, statement_s=statement_s, is_writer=is_writer, options=options)
 
 

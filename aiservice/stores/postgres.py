@@ -10,6 +10,7 @@ import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError)
 CONNECT_S = 2.0
 POOL_WAIT_S = 2.0
 # How much longer than the server waits for itself a statement is waited for: then it is the server that is silent.
@@ -120,7 +121,7 @@ async def _first_of(calls: Sequence[asyncio.Task[Connection]]) -> Connection:
     for ended in asyncio.as_completed(calls):
         try:
             return await ended
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (OSError, *ERRORS) as error:
             failure = error
     assert failure is not None
     raise failure

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -126,6 +127,19 @@ async def test_a_wrong_password_is_unavailable(server: PostgresServer, opened: O
     url = server.url(APP).replace("kept-by-the-tests", "another")
 
     assert "password authentication failed" in await unavailable(opened(url))
+
+
+@stores
+async def test_a_line_that_ends_while_it_is_made_ready_is_unavailable(postgres_server: PostgresServer, opened: Open):
+    engine = opened(postgres_server.url(APP))
+
+    def hang_up(_connection: object, _record: object) -> None:
+        raise asyncpg.InterfaceError("connection is closed")
+
+    sa.event.listen(engine.sync_engine, "connect", hang_up)
+    with pytest.raises(StoreUnavailable, match="connection is closed"):
+        async with transaction(engine, purpose="keys"):
+            raise AssertionError("not reached")
 
 
 @stores
