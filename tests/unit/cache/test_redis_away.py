@@ -192,7 +192,9 @@ async def test_one_that_evicts_has_misses_and_no_failures(server: RedisServer, s
     assert 0 < found < 1_000
     assert int(server.info("stats")["evicted_keys"]) > 100
     assert cache.failures == 0
-    assert (await cache.stats()).entries == 1_000
+    # A lease that is evicted before its put is an answer that is not kept, and not listed either.
+    evicted = int(server.info("stats")["evicted_keys"])
+    assert evicted < (await cache.stats()).entries <= 1_000
 
 
 async def test_one_that_became_a_replica_is_as_good_as_away(
