@@ -38,7 +38,8 @@ async def test_a_start_on_a_full_disk_comes_up_and_serves_once_there_is_room(sma
                 assert int(refused.headers["retry-after"]) >= 1
         async with served.http.get(f"{served.url}/health/ready") as ready:
             assert ready.status == 503
-        assert (await served.get("/health"))["status"] == "degraded"
+        health = await served.get("/health")
+        assert (health["status"], health["checks"]["spool"]["status"]) == ("down", "down")
         filler.unlink()
         answered = []
         async with asyncio.timeout(20):
