@@ -1,7 +1,6 @@
 """Attempts in the main database, table `idempotency_keys`, over SQLite and PostgreSQL alike."""
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,9 +8,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from aiservice.core.clock import Clock
-from aiservice.core.errors import StoreUnavailable
 from aiservice.gateway.port import LEASE_S, TTL_S, Attempt, Found
-from aiservice.stores.databases import transaction
+from aiservice.stores.databases import guarded, transaction
 from aiservice.stores.tables import idempotency_keys
 
 _C = idempotency_keys.c
@@ -56,26 +54,16 @@ class SqlIdempotencyStore:
         delete = sa.delete(idempotency_keys).where(
             sa.tuple_(_C.caller_id, _C.idempotency_key).in_(expired), _C.expires_at <= now_us
         )
-        async with _guarded(transaction(self._engine, purpose="sweep")) as connection:
+        async with guarded(transaction(self._engine, purpose="sweep")) as connection:
             return int((await connection.execute(delete)).rowcount)
 
     def _of(self, attempt: Attempt) -> AbstractAsyncContextManager[AsyncConnection]:
-        return _guarded(transaction(self._engine, tenant_id=attempt.tenant_id))
+        return guarded(transaction(self._engine, tenant_id=attempt.tenant_id))
 
     async def _change(self, attempt: Attempt, values: dict[str, Any]) -> bool:
         change = sa.update(idempotency_keys).where(_is_running(attempt)).values(values)
         async with self._of(attempt) as connection:
             return bool((await connection.execute(change)).rowcount)
-
-
-@asynccontextmanager
-async def _guarded(work: AbstractAsyncContextManager[AsyncConnection]) -> AsyncIterator[AsyncConnection]:
-    """An answer is handed out also where it cannot be kept: so no fault of the database may look like another."""
-    try:
-        async with work as connection:
-            yield connection
-    except sa.exc.DBAPIError as error:
-        raise StoreUnavailable(detail=type(error).__name__) from error
 
 
 def taking(dialect: str, attempt: Attempt, *, now_us: int, over: str | None) -> sa.Executable:

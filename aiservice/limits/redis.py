@@ -180,17 +180,7 @@ def _decided(take: Take, reply: list[int]) -> Decision:
     """The decision, by the arithmetic of all backends, on what the script found."""
     now_us, busy, *facts = reply
     if len(take.costs) == 1 and not busy:
-        return _decided_alone(take.costs[0], State(*facts), now_us)
+        return arithmetic.taken_alone(take.costs[0], State(*facts), now_us)[0]
     states = list(map(State, facts[::2], facts[1::2]))
     decision, _ = arithmetic.taken(take.costs, states, now_us, busy=take.slots[busy - 1] if busy else None)
     return decision
-
-
-def _decided_alone(cost: Cost, state: State, now_us: int) -> Decision:
-    """The common case, without the loops."""
-    bucket, amount = cost.bucket, cost.amount
-    wait_s = arithmetic.wait_s(bucket, state, now_us, amount=amount)
-    if wait_s:
-        return Decision(False, (arithmetic.standing(bucket, state, now_us, retry_after_s=wait_s),), bucket.id, wait_s)
-    left = State(state.level - amount * bucket.token_units, state.stamp_us)
-    return Decision(True, (arithmetic.standing(bucket, left, now_us),))

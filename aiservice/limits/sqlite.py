@@ -178,18 +178,10 @@ class SqliteLimiter:
         return decision
 
     def _take_one(self, cost: Cost, buckets: dict[str, "_Open"], now_us: int) -> Decision:
-        """The common case, without the loops."""
-        bucket, amount = cost.bucket, cost.amount
-        opened = self._opened(bucket, buckets, now_us)
-        state = opened.state
-        wait_s = arithmetic.wait_s(bucket, state, now_us, amount=amount)
-        if wait_s:
-            return Decision(
-                False, (arithmetic.standing(bucket, state, now_us, retry_after_s=wait_s),), bucket.id, wait_s
-            )
-        opened.state = state = State(state.level - amount * bucket.token_units, state.stamp_us)
-        opened.is_changed = True
-        return Decision(True, (arithmetic.standing(bucket, state, now_us),))
+        opened = self._opened(cost.bucket, buckets, now_us)
+        decision, opened.state = arithmetic.taken_alone(cost, opened.state, now_us)
+        opened.is_changed = opened.is_changed or decision.is_allowed
+        return decision
 
     def _opened(self, bucket: Bucket, buckets: dict[str, "_Open"], now_us: int) -> "_Open":
         """The bucket as this turn has left it so far, or as it is stored."""

@@ -118,6 +118,19 @@ async def transaction(
         raise StoreUnavailable(detail=_words(error), retry_after_s=RETRY_AFTER_S) from error
 
 
+@asynccontextmanager
+async def guarded(work: AbstractAsyncContextManager[AsyncConnection]) -> AsyncIterator[AsyncConnection]:
+    """A transaction in which a value that a column does not take is `StoreUnavailable` too.
+
+    For what must not look like a fault of the request: an answer is handed out also where it cannot be kept.
+    """
+    try:
+        async with work as connection:
+            yield connection
+    except sa.exc.DBAPIError as error:
+        raise StoreUnavailable(detail=type(error).__name__) from error
+
+
 def _open_file(data_dir: Path) -> AsyncEngine:
     engine = create_async_engine(
         main_url(data_dir).replace("sqlite:", "sqlite+aiosqlite:"),

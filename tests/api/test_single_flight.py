@@ -44,6 +44,15 @@ def cached_of(rows: list[dict[str, Any]]) -> list[tuple[int, bool]]:
     return sorted((row["total_tokens"], row["response_cached"]) for row in rows)
 
 
+async def share_a_flight(service: Service, client: Client, elsewhere: Client) -> None:
+    """Of equal requests at two workers one reaches the engine, and each has its row."""
+    bodies = [ASK, STREAM] * 10
+    answers = await asyncio.gather(*((client, elsewhere)[n % 2].post(PATH, body) for n, body in enumerate(bodies)))
+    assert states(answers) == ["HIT"] * 19 + ["MISS"]
+    assert {text_of(answer) for answer in answers} == {TEXT}
+    assert cached_of(await rows_of(service, client, count=20)) == [(0, True)] * 19 + [(23, False)]
+
+
 def marks_of_waiting(service: Service) -> list[int | None]:
     """Of each running flight: when another worker last said that it waits for it."""
     with closing(sqlite3.connect(service.settings.server.data_dir / CACHE_FILE)) as connection:
@@ -173,11 +182,7 @@ async def test_a_revoked_key_ends_its_stream_that_nobody_shares(service: Service
 
 
 async def test_workers_share_a_flight(service: Service, client: Client, elsewhere: Client) -> None:
-    bodies = [ASK, STREAM] * 10
-    answers = await asyncio.gather(*((client, elsewhere)[n % 2].post(PATH, body) for n, body in enumerate(bodies)))
-    assert states(answers) == ["HIT"] * 19 + ["MISS"]
-    assert {text_of(answer) for answer in answers} == {TEXT}
-    assert cached_of(await rows_of(service, client, count=20)) == [(0, True)] * 19 + [(23, False)]
+    await share_a_flight(service, client, elsewhere)
 
 
 async def test_a_leader_that_leaves_goes_on_for_another_worker(

@@ -11,8 +11,16 @@ from aiservice.app import create_app, prepare
 from aiservice.core.settings import Settings, load
 from tests.api.asgi_client import Client, running
 from tests.api.conftest import ENVIRON, Service
-from tests.api.rows import rows_of
-from tests.api.test_single_flight import ASK, PATH, SLOW, SLOW_STREAM, STREAM, TEXT, cached_of, states, text_of
+from tests.api.test_single_flight import (
+    ASK,
+    PATH,
+    SLOW,
+    SLOW_STREAM,
+    TEXT,
+    share_a_flight,
+    states,
+    text_of,
+)
 from tests.servers.redis_server import RedisServer
 
 pytestmark = pytest.mark.stores
@@ -49,11 +57,7 @@ async def elsewhere(service: Service, client: Client, stack: AsyncExitStack) -> 
 
 
 async def test_workers_share_a_flight(service: Service, client: Client, elsewhere: Client) -> None:
-    bodies = [ASK, STREAM] * 10
-    answers = await asyncio.gather(*((client, elsewhere)[n % 2].post(PATH, body) for n, body in enumerate(bodies)))
-    assert states(answers) == ["HIT"] * 19 + ["MISS"]
-    assert {text_of(answer) for answer in answers} == {TEXT}
-    assert cached_of(await rows_of(service, client, count=20)) == [(0, True)] * 19 + [(23, False)]
+    await share_a_flight(service, client, elsewhere)
 
 
 async def test_what_one_worker_kept_another_gives_and_a_clearing_ends_it_for_both(

@@ -11,16 +11,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
 from aiservice.core.clock import SystemClock
 from aiservice.core.errors import StoreUnavailable
-from aiservice.core.ids import uuid7
 from aiservice.core.settings import Settings, load
 from aiservice.stores.databases import open_main, open_owner, open_replica
 from aiservice.stores.migrate import upgrade
 from aiservice.usage import UsageRecord, reconcile
 from aiservice.usage.sql import SqlUsageStore
+from tests.conformance.test_usage_store import row
 from tests.faults.books import connected, dead_letters_of, read_rows_of, sums_of
 from tests.faults.proxy import ProxyProcess, proxying
 from tests.faults.shippers import Shippers, shipping
@@ -174,26 +173,6 @@ async def test_a_promotion_loses_nothing_that_was_recorded(
 async def count_of(urls: Urls) -> int:
     async with connected(urls.superuser) as database:
         return int(await database.fetchval("select count(*) from ai_usage_logs"))
-
-
-def row(at_us: int, **fields: object) -> UsageRecord:
-    record = UsageRecord(
-        id=uuid7(at_us),
-        api_key_id="01977a2b-0000-7000-8000-000000000001",
-        tenant_id="one",
-        user_id=None,
-        endpoint="/ai/generate",
-        model_used="m",
-        prompt_tokens=3,
-        completion_tokens=4,
-        tokens_saved=0,
-        response_cached=False,
-        response_time_ms=5,
-        status_code=200,
-        error_message=None,
-        created_at_us=at_us,
-    )
-    return replace(record, **fields)
 
 
 def rows(count: int) -> list[UsageRecord]:

@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from tests.servers.binaries import PostgresBinaries
-from tests.servers.processes import ServerFailed, ServerProcess, free_port, new_folder, run
+from tests.servers.processes import Server, ServerFailed, ServerProcess, free_port, new_folder, run
 
 START_S = 40.0
 SUPERUSER = "superuser"
@@ -47,7 +46,7 @@ class Urls:
 
 
 @dataclass
-class PostgresServer:
+class PostgresServer(Server):
     """One server over a folder of its own."""
 
     binaries: PostgresBinaries
@@ -82,14 +81,6 @@ class PostgresServer:
     @property
     def data(self) -> Path:
         return self.folder / "data"
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def is_alive(self) -> bool:
-        return self._process.is_alive
 
     def url(self, user: str = SUPERUSER, database: str = "postgres") -> str:
         return f"postgresql://{user}:{PASSWORDS[user]}@127.0.0.1:{self.port}/{database}"
@@ -129,17 +120,6 @@ class PostgresServer:
         """Ends without writing anything out; the next start recovers."""
         self._process.stop(signal.SIGQUIT)
 
-    def kill(self) -> None:
-        """kill -9 of the server and all its processes."""
-        self._process.kill()
-
-    def freeze(self) -> None:
-        """Connections stay open and are answered by nobody; new ones are taken by the kernel alone."""
-        self._process.freeze()
-
-    def thaw(self) -> None:
-        self._process.thaw()
-
     def replica(self, name: str = "standby", *, through_port: int | None = None) -> "PostgresServer":
         """A standby that streams from here, with the same settings, over another port where one is named.
 
@@ -173,14 +153,6 @@ class PostgresServer:
             self.thaw()
             self.stop_immediate()
         shutil.rmtree(self.folder)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _make_roles(self) -> None:
         """An owner and an application role that may do nothing beyond: no superusers, no makers of roles."""

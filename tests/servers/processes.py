@@ -9,10 +9,12 @@ import socket
 import subprocess
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 # Below the ports that the kernel gives to outgoing connections: nobody takes a stopped server's port meanwhile.
 PORTS = range(12_000, 22_000)
@@ -175,6 +177,46 @@ class ServerProcess:
         finally:
             self._guard.kill()
             self._guard.communicate()
+
+
+class Closing(ABC):
+    """What is closed at the end of a `with`."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Server(Closing):
+    """What all servers can be told that are one process and its children."""
+
+    _process: ServerProcess
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.is_alive
+
+    def kill(self) -> None:
+        """kill -9 of the server and all its processes."""
+        self._process.kill()
+
+    def freeze(self) -> None:
+        """Connections stay open and are answered by nobody; new ones are taken by the kernel alone."""
+        self._process.freeze()
+
+    def thaw(self) -> None:
+        self._process.thaw()
 
 
 def identity_of(account: Account | None) -> dict[str, Any]:

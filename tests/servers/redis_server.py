@@ -7,12 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import hiredis
 
-from tests.servers.processes import ServerFailed, ServerProcess, free_port, new_folder
+from tests.servers.processes import Closing, Server, ServerFailed, ServerProcess, free_port, new_folder
 
 START_S = 20.0
 ANSWER_S = 5.0
@@ -30,7 +29,7 @@ KEPT = ("--appendonly", "yes", "--appendfsync", "no")
 
 
 @dataclass
-class RedisServer:
+class RedisServer(Server):
     """One server. What it holds is lost with its process, unless it was started with `is_kept`."""
 
     binary: Path
@@ -56,14 +55,6 @@ class RedisServer:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def is_alive(self) -> bool:
-        return self._process.is_alive
-
     def start_again(self) -> None:
         """On the same port; waits until it answers."""
         command = [str(self.binary), *self._file(), "--port", str(self.port), "--dir", str(self.folder), *self.config]
@@ -77,16 +68,6 @@ class RedisServer:
     def stop(self) -> None:
         self.thaw()
         self._process.stop(signal.SIGTERM)
-
-    def kill(self) -> None:
-        self._process.kill()
-
-    def freeze(self) -> None:
-        """Connections stay open and are answered by nobody."""
-        self._process.freeze()
-
-    def thaw(self) -> None:
-        self._process.thaw()
 
     def restart(self, *, is_empty: bool = False) -> None:
         """Kills it where it still lives. `is_empty` removes what it kept; without `is_kept` there was nothing."""
@@ -116,14 +97,6 @@ class RedisServer:
         self.stop()
         shutil.rmtree(self.folder)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _file(self) -> Sequence[str]:
         """A file of settings that the server writes itself: only sentinels have one."""
         return ()
@@ -146,7 +119,7 @@ class Sentinel(RedisServer):
 
 
 @dataclass
-class RedisCluster:
+class RedisCluster(Closing):
     """Three masters with a replica each, on loopback. A node that fails is replaced after about `NODE_TIMEOUT_MS`."""
 
     nodes: list[RedisServer]
@@ -192,14 +165,6 @@ class RedisCluster:
         for node in self.nodes:
             node.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _join(self) -> None:
         first, *others = self.nodes
         share = 16_384 // MASTERS
@@ -225,7 +190,7 @@ class RedisCluster:
 
 
 @dataclass
-class RedisSentinel:
+class RedisSentinel(Closing):
     """A master, two replicas and three sentinels; a lost master is replaced after about `DOWN_AFTER_MS`."""
 
     servers: list[RedisServer]
@@ -261,14 +226,6 @@ class RedisSentinel:
     def close(self) -> None:
         for server in (*self.sentinels, *self.servers):
             server.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _start(self, binary: Path) -> None:
         self.servers.append(master := RedisServer.start(binary))

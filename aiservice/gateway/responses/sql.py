@@ -1,17 +1,16 @@
 """Responses in the main database, table `ai_responses`, over SQLite and PostgreSQL alike."""
 
-from collections.abc import AsyncIterator, Collection
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Collection
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from aiservice.core.clock import Clock
-from aiservice.core.errors import StoreUnavailable
 from aiservice.gateway.responses.model import ClosedStatus, Ending, Name, StoredResponse
 from aiservice.gateway.responses.port import LEASE_S
-from aiservice.stores.databases import Purpose, transaction
+from aiservice.stores.databases import Purpose, guarded, transaction
 from aiservice.stores.tables import ai_responses
 
 _C = ai_responses.c
@@ -82,10 +81,10 @@ class SqlResponseStore:
             return int((await connection.execute(delete)).rowcount)
 
     def _of(self, tenant_id: str) -> AbstractAsyncContextManager[AsyncConnection]:
-        return _guarded(transaction(self._engine, tenant_id=tenant_id))
+        return guarded(transaction(self._engine, tenant_id=tenant_id))
 
     def _of_any(self, purpose: Purpose) -> AbstractAsyncContextManager[AsyncConnection]:
-        return _guarded(transaction(self._engine, purpose=purpose))
+        return guarded(transaction(self._engine, purpose=purpose))
 
     async def _change(self, name: Name, where: sa.ColumnElement[bool], values: dict[str, Any]) -> bool:
         async with self._of(name[0]) as connection:
@@ -101,16 +100,6 @@ class SqlResponseStore:
 
 
 _IS_RUNNING = _C.status == "in_progress"
-
-
-@asynccontextmanager
-async def _guarded(work: AbstractAsyncContextManager[AsyncConnection]) -> AsyncIterator[AsyncConnection]:
-    """No fault of the database may look like one of the request."""
-    try:
-        async with work as connection:
-            yield connection
-    except sa.exc.DBAPIError as error:
-        raise StoreUnavailable(detail=type(error).__name__) from error
 
 
 def _response_of(row: sa.Row[Any]) -> StoredResponse:
