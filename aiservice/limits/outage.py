@@ -247,6 +247,10 @@ class OutageLimiter:
         except StoreUnavailable:
             self._debts.postpone(tenant_id)
             return False
+        except AIServiceError:
+            _log.exception("what a tenant owes its limits is forgiven", extra={"tenant_id": tenant_id})
+            self._debts.collect(tenant_id)
+            return True
         owed = self._debts.collect(tenant_id)
         if not owed:
             return True

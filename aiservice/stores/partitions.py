@@ -71,6 +71,9 @@ class Partitions:
             await self.tend()
         except StoreUnavailable as error:
             logger.warning("the ledger's partitions could not be looked after: %s", error.detail)
+        except (sa.exc.SQLAlchemyError, OverflowError, ValueError):
+            # A row of an impossible time, for one: months are to be made all the same when it is gone.
+            logger.exception("the ledger's partitions could not be looked after")
 
     async def _stray_months(self) -> dict[datetime, int]:
         async with transaction(self._engine, purpose="ledger") as connection:

@@ -66,10 +66,10 @@ class Unseen:
             self.witnesses.clear()
 
     def forget(self, ids: Iterable[str], *, now_s: float) -> None:
-        """The replica has these witnesses: it moves."""
+        """The replica has these witnesses: it moves. Those that were given up while it was asked are passed over."""
         for id in ids:
-            del self.witnesses[id]
-            self.since_s = now_s
+            if self.witnesses.pop(id, None) is not None:
+                self.since_s = now_s
 
     def clear(self) -> None:
         self.witnesses.clear()

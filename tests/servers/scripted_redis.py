@@ -100,6 +100,10 @@ class ScriptedRedis:
     def reset(self) -> None:
         self._do(self._end(is_reset=True))
 
+    def hold(self) -> None:
+        """Reads nothing more from those that are connected."""
+        self._do(self._hold())
+
     def say(self, data: bytes) -> None:
         """Writes what nobody asked for to every connection."""
         self._do(self._say(data))
@@ -171,6 +175,10 @@ class ScriptedRedis:
         while self._open:
             await asyncio.sleep(0.001)
 
+    async def _hold(self) -> None:
+        for session in self._open:
+            session.hold()
+
     async def _say(self, data: bytes) -> None:
         for session in self._open:
             session.write(data)
@@ -209,6 +217,9 @@ class _Session(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         self._transport.write(data)
+
+    def hold(self) -> None:
+        self._transport.pause_reading()
 
     def end(self, *, is_reset: bool) -> None:
         if is_reset:

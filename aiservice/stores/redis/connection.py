@@ -30,7 +30,10 @@ class Connection(asyncio.Protocol):
     """
 
     def __init__(self, *, breaker: Breaker, timeout_s: float, lost: Callable[[str], None] | None = None) -> None:
-        """`lost` is called at once with the reason when a connection ends that was not closed by us."""
+        """`lost` is called at once with the reason when a connection ends that was not closed by us.
+
+        `is_full` says that so much waits to be sent that further calls are refused.
+        """
         self.timeout_s = timeout_s
         self.lost = lost
         self.reads = 0
@@ -40,7 +43,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader(notEnoughData=...)
         self._unsent: list[bytes] = []
-        self._is_full = False
+        self.is_full = False
         self._waiting: deque[Waiter] = deque()
         # (deadline, number of the last command) of each turn that waits for replies.
         self._turns: deque[tuple[float, int]] = deque()
@@ -62,8 +65,8 @@ class Connection(asyncio.Protocol):
 
         Raises `StoreUnavailable` at once when the connection has ended or 8 MiB wait to be sent.
         """
-        if self._is_full or self.ended.done():
-            raise unavailable("too much waits to be sent" if self._is_full else self.ended.result())
+        if self.is_full or self.ended.done():
+            raise unavailable("too much waits to be sent" if self.is_full else self.ended.result())
         if not self._unsent:
             self._loop.call_soon(self._flush)
         self._unsent.append(command)
@@ -91,10 +94,10 @@ class Connection(asyncio.Protocol):
         self.fail("the connection was closed" if error is None else f"{type(error).__name__}: {error}")
 
     def pause_writing(self) -> None:
-        self._is_full = True
+        self.is_full = True
 
     def resume_writing(self) -> None:
-        self._is_full = False
+        self.is_full = False
 
     def data_received(self, data: bytes) -> None:
         self.reads += 1

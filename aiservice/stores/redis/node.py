@@ -142,7 +142,15 @@ class Node:
         while not connection.ended.done():
             await asyncio.wait((connection.ended,), timeout=QUIET_S)
             while connection.reads == reads and not connection.ended.done():
-                # An error is a sign of life too; what it means is for the calls that get one.
-                with suppress(StoreUnavailable, ReplyError):
-                    await connection.send(PING)
+                await self._ping(connection)
             reads = connection.reads
+
+    async def _ping(self, connection: Connection) -> None:
+        try:
+            # An error is a sign of life too; what it means is for the calls that get one.
+            with suppress(ReplyError):
+                await connection.send(PING)
+        except StoreUnavailable:
+            # No turn of calls goes out any more that could be missed, and this one did not wait for anything.
+            if connection.is_full:
+                connection.fail("it says nothing and takes no more bytes")

@@ -209,6 +209,21 @@ async def test_a_closing_that_the_store_finds_wrong_is_given_up_and_said(
     assert "a closed take stays as it was" in caplog.text
 
 
+async def test_a_debt_that_the_store_finds_wrong_is_forgiven_and_said(
+    limiter: OutageLimiter, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.is_away = True
+    assert await admitted([limiter], 5) == 5
+    store.is_away, store.is_wrong = False, True
+    await settled(limiter)
+    store.is_wrong, store.is_away = False, True
+    assert await admitted([limiter], 3) == 3
+    store.is_away = False
+    await settled(limiter)
+    assert await left(store, BUCKET) == [117]
+    assert "is forgiven" in caplog.text
+
+
 async def test_what_is_still_owed_at_the_end_is_paid_or_said(
     open: Open, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -251,6 +251,28 @@ async def test_a_file_is_read_again_until_nothing_in_it_is_absent(replicated, cl
     assert await replication.standing(unseen, lambda: iter(rows)) is Standing.SEEN
 
 
+async def test_witnesses_that_are_given_up_while_the_replica_is_asked(replicated, clock, make_record):
+    rows = [make_record() for _ in range(WITNESSES_MAX + 1)]
+    await replicated.insert(rows)
+    await replicated.replicate()
+    unseen = Unseen()
+
+    class Busy:
+        """While it answers, one batch more is shipped: one id too many."""
+
+        async def unreplicated(self, ids):
+            replication.note(unseen, rows[-1].id, rows[-1].ended_at_us)
+            return await replicated.unreplicated(ids)
+
+    replication = Replication(Busy(), clock)
+    for row in rows[:-1]:
+        replication.note(unseen, row.id, row.ended_at_us)
+
+    assert await replication.standing(unseen, None) is Standing.WAITS
+    assert unseen.must_be_read
+    assert not unseen.witnesses
+
+
 async def test_memory_keeps_a_bounded_number_of_ids_whatever_the_replica_does(root, replicated, clock, make_record):
     worker = Worker(root, replicated, clock)
     worker.spool.current.rotate_at = 10**9

@@ -123,6 +123,21 @@ async def test_a_quiet_connection_whose_other_end_is_gone_is_found_out(server: S
 
 
 @pytest.mark.slow
+async def test_a_server_that_reads_nothing_more_is_found_out(server: ScriptedRedis, connect: Connect):
+    server.answer = echo
+    redis = await connect(server.url, timeout_s=0.2)
+
+    server.hold()
+    large = b"x" * 1_000_000
+    calls = [asyncio.ensure_future(redis.call("SET", "a", large, key="a")) for _ in range(32)]
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    await until(lambda: server.connections == 2 and redis.is_up)
+
+    assert {type(answer) for answer in answers} == {StoreUnavailable}
+    assert await is_answered(redis)
+
+
+@pytest.mark.slow
 async def test_a_quiet_connection_is_kept(server: ScriptedRedis, connect: Connect):
     redis = await connect(server.url)
 
