@@ -153,6 +153,21 @@ async def test_a_table_that_somebody_reads_is_not_waited_for_for_ever(
     assert name_of(month_after(6)) in parts(sql)
 
 
+async def test_the_loop_goes_on_over_a_row_of_a_time_that_cannot_be(
+    owner: AsyncEngine, engine: AsyncEngine, sql: Sql, caplog: pytest.LogCaptureFixture
+):
+    await insert(engine, datetime(1970, 1, 1, tzinfo=UTC))
+    sql("update ai_usage_logs_default set created_at = '20000-01-01'")
+    with caplog.at_level(logging.WARNING, "aiservice"):
+        watch = asyncio.create_task(Partitions(owner, clock_at(NOW)).watch())
+        async with asyncio.timeout(20):
+            while "could not be looked after" not in caplog.text:
+                await asyncio.sleep(0.01)
+    assert not watch.done()
+    watch.cancel()
+    await asyncio.gather(watch, return_exceptions=True)
+
+
 async def test_the_loop_goes_on_without_its_server(stack: AsyncExitStack, caplog: pytest.LogCaptureFixture):
     settings = Settings()
     stores = settings.stores.model_copy(update={"postgres_url": "postgresql://u:p@127.0.0.1:1/x"})
