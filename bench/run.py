@@ -163,7 +163,7 @@ class Bench:
         self._plan = plan
         self._scratch = scratch
         self._engine_port = stack.enter_context(engine())
-        self._redis_port = stack.enter_context(stores.redis(scratch))
+        self._redis = stack.enter_context(stores.redis(scratch))
         self._stack = stack
         self._live: dict[tuple[str, str], Live] = {}
         self.facts: dict[str, TargetFacts] = {}
@@ -211,9 +211,10 @@ class Bench:
                 say(f"{case.name}, {CROWD} connections")
                 lives = self._lives(case)
                 self.samples += [sample(live, case, 0, self._plan.duration_s, crowd=True) for live in lives]
+        self._redis.ensure_alive()
 
     def _place(self, name: str) -> Place:
-        return place(self._scratch, name, engine_port=self._engine_port, redis_port=self._redis_port)
+        return place(self._scratch, name, engine_port=self._engine_port, redis_port=self._redis.port)
 
     def _lives(self, case: Case) -> list[Live]:
         keys = [(t.name, t.variants[case.name]) for t in self._plan.targets if case.name in t.variants]

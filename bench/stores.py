@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,15 +16,28 @@ READY_S = 10.0
 POLL_S = 0.01
 
 
+@dataclass(frozen=True, slots=True)
+class Redis:
+    """A running server."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+
+    def ensure_alive(self) -> None:
+        """Raises `NotReady` where it has ended: what was measured since it did is of services without their Redis."""
+        if self.process.poll() is not None:
+            raise NotReady(f"redis-server ended in the middle of the run, with {self.process.returncode}")
+
+
 @contextlib.contextmanager
-def redis(folder: Path) -> Iterator[int]:
-    """A server of its own without persistence; yields its port. Raises `NotReady`."""
+def redis(folder: Path) -> Iterator[Redis]:
+    """A server of its own without persistence. Raises `NotReady`."""
     port = free_port()
     options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(folder)]
     with (folder / "redis.log").open("wb") as log, subprocess.Popen([redis_binary(), *options], stdout=log) as process:
         try:
             _wait_for(port)
-            yield port
+            yield Redis(process, port)
         finally:
             process.terminate()
 
