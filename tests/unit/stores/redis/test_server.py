@@ -123,9 +123,9 @@ async def test_a_frozen_server_holds_nobody_and_its_late_replies_reach_nobody(ow
     assert replies == [b"%d" % number for number in range(10)]
 
 
-async def test_replies_find_their_callers_whoever_leaves(redis_url: str, connect: Connect):
+async def test_replies_find_their_callers_whoever_leaves(own: RedisServer, connect: Connect):
     """Cancelled, given up, or patient: nobody ever gets another's reply."""
-    redis = await connect(redis_url, timeout_s=0.02)
+    redis = await connect(own.url, timeout_s=0.02)
     chance = random.Random(7)
     counts = {"answered": 0, "cancelled": 0, "late": 0}
 
@@ -141,12 +141,12 @@ async def test_replies_find_their_callers_whoever_leaves(redis_url: str, connect
             counts["late"] += 1
 
     for turn in range(60):
-        if turn % 6 == 5 and redis.is_up:
-            sleeping = asyncio.ensure_future(redis.call("DEBUG", "SLEEP", "0.03", key="a"))
+        is_frozen = turn % 6 == 5
+        if is_frozen:
+            own.freeze()
         await asyncio.gather(*(ask(100 * turn + number) for number in range(50)))
-        if turn % 6 == 5:
-            await asyncio.sleep(0.04)
-            await asyncio.gather(sleeping, return_exceptions=True)
+        if is_frozen:
+            own.thaw()
             await until(lambda: redis.is_up)
 
     assert min(counts.values()) > 0, counts
