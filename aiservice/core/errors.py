@@ -7,7 +7,9 @@ AIServiceError                      code                      status
 │   ├── MediaTypeWrong              request.media_type        415
 │   ├── MethodWrong                 request.method            405
 │   ├── KeysConflict                request.keys_conflict     400
-│   └── IdempotencyMismatch         request.idempotency_mismatch 422
+│   ├── IdempotencyMismatch         request.idempotency_mismatch 422
+│   ├── StatementRefused            sql.statement_refused     422
+│   └── SchemaInvalid               sql.schema_invalid        422
 ├── IdempotencyBusy                 request.idempotency_busy  409
 ├── RouteUnknown                    request.route_unknown     404
 ├── KeyRefused                      keys.refused              401
@@ -26,6 +28,9 @@ AIServiceError                      code                      status
 │   ├── EngineBusy                  engines.busy              503
 │   ├── EngineTimeout               engines.timeout           504
 │   └── AnswerInvalid               engines.answer_invalid    502
+├── DatabaseUnknown                 sql.database_unknown      404
+├── DatabaseDown                    sql.database_down         503
+├── SqlTimeout                      sql.timeout               504
 ├── StoreUnavailable                stores.unavailable        503
 │   └── SpoolFull                   usage.spool_full          503
 ├── Overloaded                      server.overloaded         503
@@ -131,6 +136,22 @@ class IdempotencyMismatch(InvalidRequest):
     code = "request.idempotency_mismatch"
     status = 422
     title = "This Idempotency-Key was sent with another request; take a new one for each request."
+
+
+class StatementRefused(InvalidRequest):
+    """A statement that may not be worked on: it writes, is more than one, is empty, or cannot be read as SQL at all."""
+
+    code = "sql.statement_refused"
+    status = 422
+    title = "Only one statement that reads may be worked on."
+
+
+class SchemaInvalid(InvalidRequest):
+    """The schema is neither DDL nor a list of tables; the message has line and column of what could not be read."""
+
+    code = "sql.schema_invalid"
+    status = 422
+    title = "The schema could not be read."
 
 
 class IdempotencyBusy(AIServiceError):
@@ -293,6 +314,34 @@ class AnswerInvalid(EngineError):
 
     code = "engines.answer_invalid"
     title = "The answer is not of the form that was asked for."
+
+
+class DatabaseUnknown(AIServiceError):
+    """No database of this name is registered for the caller's tenant; `aiservice databases list` names them."""
+
+    code = "sql.database_unknown"
+    status = 404
+    type = "not_found_error"
+    title = "There is no registered database of this name."
+
+
+class DatabaseDown(AIServiceError):
+    """A registered database does not answer; it is not a database of the service itself."""
+
+    code = "sql.database_down"
+    status = 503
+    type = "server_error"
+    title = "The registered database does not answer."
+    is_retryable = True
+
+
+class SqlTimeout(AIServiceError):
+    """A statement, or the work on it, ran past its limit and was ended."""
+
+    code = "sql.timeout"
+    status = 504
+    type = "server_error"
+    title = "The statement ran past its time limit and was ended."
 
 
 class StoreUnavailable(AIServiceError):
