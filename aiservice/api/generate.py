@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from aiservice.api import prompt, sse
+from aiservice.api.door import Operation
 from aiservice.api.fields import Count, ModelName, Seed, Stop, Temperature, Unit
-from aiservice.api.hot import HotDoor, Operation, Reply
+from aiservice.api.hot import HotDoor, Reply
 from aiservice.core.errors import FieldInvalid, InvalidRequest
 from aiservice.core.types import Chunk, FinishReason, Generation, Message, Tokens
 from aiservice.gateway import Visit

@@ -1,54 +1,24 @@
-"""What the hot doors share: authenticate, read, translate, walk the corridor, answer."""
+"""What the doors to one engine's answer share: translate, walk the corridor, answer whole or as a stream."""
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
-import msgspec
-
 from aiservice.api import sse
-from aiservice.api.asgi import (
-    JSON_TYPE,
-    ClientGone,
-    Headers,
-    Receive,
-    Scope,
-    Send,
-    read_body,
-    request_headers,
-    send_bytes,
-)
-from aiservice.api.auth import require
-from aiservice.api.disconnect import DisconnectWatch, Lookout
-from aiservice.api.errors import note, send_error
-from aiservice.api.parse import decode, refuse_media_type
+from aiservice.api.asgi import JSON_TYPE, Headers, Scope, Send, send_bytes
+from aiservice.api.door import Door
+from aiservice.api.errors import note
 from aiservice.api.rooms import Rooms
-from aiservice.api.surfaces import NATIVE, Surface, shown_id
+from aiservice.api.surfaces import shown_id
 from aiservice.cache import CachePolicy
-from aiservice.core.errors import AIServiceError, StoreUnavailable
+from aiservice.core.errors import AIServiceError
 from aiservice.core.types import Asked, Chunk, merged
 from aiservice.gateway import Answer, Visit
-from aiservice.keys import Caller
-from aiservice.limits import TakeRefused
 
 _Request = TypeVar("_Request")
 # In the scope of an answer whose stream ended with an error: it is not kept for the next try.
 STREAM_FAILED = "aiservice.stream_failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """A hot door in the OpenAPI document: its answers' types, and those of its stream's events where it has one."""
-
-    tag: str
-    summary: str
-    description: str
-    answer: type[msgspec.Struct]
-    events: tuple[type[msgspec.Struct], ...] = ()
-    stream_type: str = sse.TYPE
 
 
 class Reply(ABC, Generic[_Request]):
@@ -92,25 +62,10 @@ class Reply(ABC, Generic[_Request]):
         return round((self.rooms.clock.monotonic_s() - self.visit.started_s) * 1000)
 
 
-class HotDoor(ABC, Generic[_Request]):
-    """A raw ASGI handler; a subclass only translates its request and its answer. One instance per door and worker."""
+class HotDoor(Door[_Request, Asked | bytes]):
+    """A door to one engine's answer; a subclass only translates its request and its answer."""
 
-    path: ClassVar[str]
-    surface: ClassVar[Surface] = NATIVE
-    operation: ClassVar[Operation]
-    takes_images: ClassVar[bool] = False
     reply: type[Reply[_Request]]
-    decoder: msgspec.json.Decoder[_Request]
-
-    def __init__(self, rooms: Rooms) -> None:
-        self.rooms = rooms
-        self._lookout = Lookout()
-
-    @property
-    def body_bytes_max(self) -> int:
-        """The largest body; a door that takes pictures allows a larger one."""
-        server = self.rooms.settings.server
-        return server.image_body_bytes_max if self.takes_images else server.body_bytes_max
 
     @abstractmethod
     def asked(self, request: _Request, visit: Visit) -> Asked:
@@ -124,26 +79,17 @@ class HotDoor(ABC, Generic[_Request]):
         """The answer to a request that asks nothing of a model and so takes nothing of a limit; None for others."""
         return None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = request_headers(scope)
-        caller = await self.rooms.auth.caller(scope, headers)
-        clock = self.rooms.clock
-        visit = Visit(scope["request_id"], self.path, caller, clock.now_us(), clock.monotonic_s())
-        with DisconnectWatch(receive, self._lookout) as watch:
-            try:
-                request, asked, policy = await self._read(visit, headers, receive)
-                if isinstance(asked, bytes):
-                    await self._answer_ready(scope, send, caller, body=asked)
-                    return
-                watch.start()
-                await self.answer(scope, send, visit, request=request, asked=asked, policy=policy)
-            except AIServiceError as error:
-                await self._refuse(scope, send, caller, error=error)
-            except ClientGone:
-                return
-            except asyncio.CancelledError:
-                if not watch.is_gone:
-                    raise
+    async def prepared(self, request: _Request, visit: Visit) -> Asked | bytes:
+        return self.ready(request, visit) or await self.translated(request, visit)
+
+    async def serve(
+        self, scope: Scope, send: Send, visit: Visit, *, request: _Request, work: Asked | bytes, policy: CachePolicy
+    ) -> None:
+        if isinstance(work, bytes):
+            headers = [JSON_TYPE, *await self.standing_headers(scope, visit.caller)]
+            await send_bytes(send, 200, work, headers=headers)
+        else:
+            await self.answer(scope, send, visit, request=request, asked=work, policy=policy)
 
     async def answer(
         self, scope: Scope, send: Send, visit: Visit, *, request: _Request, asked: Asked, policy: CachePolicy
@@ -153,32 +99,6 @@ class HotDoor(ABC, Generic[_Request]):
         async with aclosing(answer.rest):
             reply = self.reply(self.rooms, request, visit, answer=answer)
             await (self._stream if asked.stream else self._plain)(scope, send, reply)
-
-    async def _read(
-        self, visit: Visit, headers: dict[bytes, bytes], receive: Receive
-    ) -> tuple[_Request, Asked | bytes, CachePolicy]:
-        try:
-            require(visit.caller, "generate")
-            refuse_media_type(headers)
-            body = await read_body(receive, headers, self.body_bytes_max)
-            policy = self._policy(headers)
-            request = decode(self.decoder, body)
-            return request, self.ready(request, visit) or await self.translated(request, visit), policy
-        except AIServiceError as error:
-            self.rooms.corridor.refuse(visit, error)
-            raise
-
-    def _policy(self, headers: dict[bytes, bytes]) -> CachePolicy:
-        header = headers.get(b"cache-control")
-        return self.rooms.cache.policy(None if header is None else header.decode("latin-1"))
-
-    async def _answer_ready(self, scope: Scope, send: Send, caller: Caller, *, body: bytes) -> None:
-        await send_bytes(send, 200, body, headers=[JSON_TYPE, *await self.standing_headers(scope, caller)])
-
-    async def standing_headers(self, scope: Scope, caller: Caller) -> Headers:
-        """The headers of an answer that did not wait for the corridor."""
-        limits = await standing(self.rooms, caller, self.surface)
-        return [*limits, *self.surface.answer_headers(shown_id(scope))]
 
     async def _plain(self, scope: Scope, send: Send, reply: Reply[_Request]) -> None:
         answer = reply.answer
@@ -224,20 +144,3 @@ class HotDoor(ABC, Generic[_Request]):
         if answer.age_s is not None:
             headers.append((b"age", str(answer.age_s).encode()))
         return headers
-
-    async def _refuse(self, scope: Scope, send: Send, caller: Caller, *, error: AIServiceError) -> None:
-        note(error)
-        if isinstance(error, TakeRefused):
-            # The decision says how the limits stood then.
-            limits = self.surface.limit_headers(self.rooms.limits, error.decision)
-        else:
-            limits = await standing(self.rooms, caller, self.surface)
-        await send_error(scope, send, error, limits=limits)
-
-
-async def standing(rooms: Rooms, caller: Caller, surface: Surface = NATIVE) -> Headers:
-    """How the caller's limits stand, for an answer that took nothing of them; nothing where that cannot be told."""
-    try:
-        return surface.limit_headers(rooms.limits, await rooms.corridor.standing(caller))
-    except StoreUnavailable:
-        return []

@@ -10,9 +10,10 @@ from fastapi import APIRouter
 from starlette.routing import Match
 
 from aiservice.api.asgi import App, ClientGone, Message, Receive, Scope, Send, read_body, request_headers
+from aiservice.api.door import Door, standing
 from aiservice.api.errors import note, send_error
 from aiservice.api.guard import GuardedRoute
-from aiservice.api.hot import STREAM_FAILED, HotDoor, standing
+from aiservice.api.hot import STREAM_FAILED
 from aiservice.api.rooms import Rooms
 from aiservice.api.surfaces import surface_of
 from aiservice.core.errors import AIServiceError, IdempotencyBusy, InvalidRequest
@@ -52,7 +53,7 @@ class IdempotentDoors:
     """
 
     def __init__(
-        self, rooms: Rooms, doors: App, *, hot: Mapping[tuple[str, str], HotDoor[Any]], guarded: Iterable[APIRouter]
+        self, rooms: Rooms, doors: App, *, hot: Mapping[tuple[str, str], Door[Any, Any]], guarded: Iterable[APIRouter]
     ) -> None:
         self._rooms = rooms
         self._doors = doors

@@ -10,8 +10,8 @@ from fastapi.openapi.utils import get_openapi
 
 from aiservice import __version__
 from aiservice.api import refusals, sse
+from aiservice.api.door import Door, Operation
 from aiservice.api.guard import GuardedRoute
-from aiservice.api.hot import HotDoor, Operation
 from aiservice.api.idempotency import HEADER
 from aiservice.api.rooms import Rooms
 from aiservice.api.routes import HOT_DOORS, routers
@@ -74,7 +74,7 @@ def _structs() -> list[type[msgspec.Struct]]:
     return [*kinds, *(surface.body_type for surface in (NATIVE, ANTHROPIC, OLLAMA))]
 
 
-def _hot(door: type[HotDoor[Any]]) -> dict[str, Any]:
+def _hot(door: type[Door[Any, Any]]) -> dict[str, Any]:
     operation = door.operation
     content = _json(operation.answer.__name__)
     if operation.events:

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 
 from aiservice.api import admin, generate, keys, limits, models, ops, usage, v1_models
 from aiservice.api.anthropic import count_tokens, messages
-from aiservice.api.hot import HotDoor
+from aiservice.api.door import Door
 from aiservice.api.ollama import chat, embed, pull
 from aiservice.api.ollama import generate as ollama_generate
 from aiservice.api.ollama import models as ollama_models
@@ -56,7 +56,7 @@ ENDPOINTS = (
 )
 
 
-HOT_DOORS: tuple[type[HotDoor[Any]], ...] = (
+HOT_DOORS: tuple[type[Door[Any, Any]], ...] = (
     generate.GenerateDoor,
     openai_chat.ChatDoor,
     completions.CompletionDoor,
@@ -71,7 +71,7 @@ HOT_DOORS: tuple[type[HotDoor[Any]], ...] = (
 )
 
 
-def hot(rooms: Rooms) -> Mapping[tuple[str, str], HotDoor[Any]]:
+def hot(rooms: Rooms) -> Mapping[tuple[str, str], Door[Any, Any]]:
     """The raw ASGI doors by method and path."""
     return {("POST", door.path): door(rooms) for door in HOT_DOORS}
 

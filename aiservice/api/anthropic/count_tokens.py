@@ -14,7 +14,8 @@ import msgspec
 from aiservice.api.anthropic.content import conversation
 from aiservice.api.anthropic.request import CountTokensRequest, refuse_unsupported, response_format
 from aiservice.api.anthropic.tools import chosen, offered
-from aiservice.api.hot import HotDoor, Operation, Reply
+from aiservice.api.door import Operation
+from aiservice.api.hot import HotDoor, Reply
 from aiservice.api.surfaces import ANTHROPIC
 from aiservice.core.types import Chunk, Generation
 from aiservice.gateway import Visit

@@ -11,8 +11,9 @@ from aiservice.api.anthropic.answer import MessageBlockStart, MessageBlockStop, 
 from aiservice.api.anthropic.content import conversation
 from aiservice.api.anthropic.request import CountTokensRequest, refuse_unsupported, response_format
 from aiservice.api.anthropic.tools import chosen, offered
+from aiservice.api.door import Operation
 from aiservice.api.fields import Count, Stop, TopK, Unit
-from aiservice.api.hot import HotDoor, Operation, Reply
+from aiservice.api.hot import HotDoor, Reply
 from aiservice.api.rooms import Rooms
 from aiservice.api.surfaces import ANTHROPIC
 from aiservice.core.errors import EngineError

@@ -7,8 +7,9 @@ import msgspec
 
 from aiservice.api import prompt
 from aiservice.api.answers import numbers
+from aiservice.api.door import Operation
 from aiservice.api.fields import ModelName
-from aiservice.api.hot import HotDoor, Operation, Reply
+from aiservice.api.hot import HotDoor, Reply
 from aiservice.api.ollama.models import found
 from aiservice.api.ollama.request import plain_name
 from aiservice.api.surfaces import OLLAMA

@@ -5,7 +5,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from aiservice.api.hot import HotDoor, Operation
+from aiservice.api.door import Operation
+from aiservice.api.hot import HotDoor
 from aiservice.api.ollama.content import OllamaCall, images_of
 from aiservice.api.ollama.lines import NDJSON, LinesReply, OllamaEnd, OllamaLogprob, encode, loaded, logprobs_of
 from aiservice.api.ollama.models import loadable

@@ -3,7 +3,8 @@
 import msgspec
 
 from aiservice.api import prompt
-from aiservice.api.hot import HotDoor, Operation
+from aiservice.api.door import Operation
+from aiservice.api.hot import HotDoor
 from aiservice.api.openai.chat_answer import ChatAnswer, ChatChunk, ChatReply
 from aiservice.api.openai.chat_request import ChatRequest
 from aiservice.api.openai.content import conversation

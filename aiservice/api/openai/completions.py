@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from aiservice.api import prompt
-from aiservice.api.hot import HotDoor, Operation
+from aiservice.api.door import Operation
+from aiservice.api.hot import HotDoor
 from aiservice.api.openai.answer import ChoicesReply, OpenAIUsage, encode, usage_of
 from aiservice.api.openai.request import (
     SHARED,

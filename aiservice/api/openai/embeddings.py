@@ -7,8 +7,9 @@ import msgspec
 
 from aiservice.api import prompt
 from aiservice.api.answers import numbers
+from aiservice.api.door import Operation
 from aiservice.api.fields import Count, ModelName
-from aiservice.api.hot import HotDoor, Operation, Reply
+from aiservice.api.hot import HotDoor, Reply
 from aiservice.api.surfaces import OPENAI
 from aiservice.core.errors import FieldInvalid
 from aiservice.core.types import Chunk, Embedding

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import msgspec
 
 from aiservice.api.asgi import JSON_TYPE, Scope, Send, send_bytes
-from aiservice.api.hot import HotDoor, Operation, Reply
+from aiservice.api.door import Operation
+from aiservice.api.hot import HotDoor, Reply
 from aiservice.api.openai.response_event_types import EVENTS
 from aiservice.api.openai.response_events import ResponseEvents
 from aiservice.api.openai.response_items import ResponseItem, conversation
