@@ -14,19 +14,22 @@ full new calls are refused with 503. An answer that breaks the JSON schema it wa
 """
 
 from aiservice.gateway.idempotency import Idempotency
-from aiservice.gateway.model import Answer, CacheState, Visit
+from aiservice.gateway.model import Answer, CacheState, Spent, Visit
 from aiservice.gateway.pipeline import Corridor
 from aiservice.gateway.port import Attempt, Found, IdempotencyStore
 from aiservice.gateway.recorder import Recorder
+from aiservice.gateway.work import Consultant
 
 __all__ = [
     "Answer",
     "Attempt",
     "CacheState",
+    "Consultant",
     "Corridor",
     "Found",
     "Idempotency",
     "IdempotencyStore",
     "Recorder",
+    "Spent",
     "Visit",
 ]

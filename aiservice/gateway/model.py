@@ -60,6 +60,20 @@ class Errand(msgspec.Struct, frozen=True):
 
 
 @dataclass(slots=True)
+class Spent:
+    """What the models that a request consulted came to; `cost` in billionths of the operator's currency unit."""
+
+    model: str | None = None
+    tokens: Tokens = field(default_factory=lambda: Tokens(0, 0))
+    cost: int = 0
+
+    def add(self, model: str, tokens: Tokens, cost: int) -> None:
+        self.model = model
+        self.tokens = Tokens(self.tokens.prompt + tokens.prompt, self.tokens.completion + tokens.completion)
+        self.cost += cost
+
+
+@dataclass(slots=True)
 class Transcript:
     """An answer as it grows: what the ledger and the cache need to know of it at any moment.
 

@@ -1,9 +1,9 @@
 """The corridor: admit -> look up -> dispatch -> record. Every door's every request walks through here."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from aiservice.cache import CacheKey, CachePolicy, Entry, ResponseCache
 from aiservice.core.errors import AIServiceError, EngineTimeout, KeyRefused, ModelUnfit, NotAllowed, NotCached
@@ -15,9 +15,11 @@ from aiservice.gateway.heartbeat import Heartbeat
 from aiservice.gateway.model import Answer, CacheState, Errand, Transcript, Visit
 from aiservice.gateway.pricing import prompt_estimate
 from aiservice.gateway.recorder import Making, Reading, Recorder
+from aiservice.gateway.work import Consultant, Working
 from aiservice.keys import Caller, Keys
 from aiservice.limits import RENEW_EVERY_S, Decision, Limits, Take
 
+_Done = TypeVar("_Done")
 _LOOK = "GET /ai/models tells what each model can."
 
 
@@ -67,6 +69,23 @@ class Corridor:
         if key is not None and policy.may_read and policy.may_write:
             return await self._share(errand, key, policy)
         return await self._begun(errand, self._make(errand, None), "BYPASS" if key is None else "MISS")
+
+    async def perform(
+        self, visit: Visit, work: Callable[[Consultant], Awaitable[_Done]], *, tokens_estimate: int = 0
+    ) -> tuple[_Done, Decision]:
+        """The whole life of a request that work of our own answers; it asks models through the consultant alone.
+
+        `tokens_estimate` is what those may come to, for limits on tokens. Raises what the rooms and the work raise.
+        """
+        try:
+            take, decision = await self._admit(visit, tokens_estimate)
+        except (AIServiceError, asyncio.CancelledError) as error:
+            self.refuse(visit, error)
+            raise
+        consultant = Consultant(self._recorder, visit, self._route, self._deadline)
+        async with Working(self._recorder, visit, take, spent=consultant.spent):
+            with self._holding(take):
+                return await work(consultant), decision
 
     def refuse(self, visit: Visit, error: AIServiceError | asyncio.CancelledError, *, model: str | None = None) -> None:
         """Records that a known caller was refused, or left, before any engine worked on the request."""
@@ -185,7 +204,7 @@ class Corridor:
         """Between two chunks: the spool hears how far the answer got."""
         if flight is None:
             self._refuse_revoked(errand.visit)
-        self._recorder.progressed(errand, transcript)
+        self._recorder.progressed(errand.visit, transcript)
 
     def _refuse_revoked(self, visit: Visit) -> None:
         if self._keys.is_revoked(visit.caller):

@@ -9,8 +9,9 @@ from aiservice.cache import ResponseCache
 from aiservice.core.clock import Clock
 from aiservice.core.errors import AIServiceError, EngineError, LimitExceeded, SpoolFull, StoreUnavailable, Unexpected
 from aiservice.core.types import Tokens
+from aiservice.engines import Model
 from aiservice.gateway.flights import Flight
-from aiservice.gateway.model import CacheState, Errand, Transcript, Visit
+from aiservice.gateway.model import CacheState, Errand, Spent, Transcript, Visit
 from aiservice.gateway.pricing import cost_nano
 from aiservice.limits import Limits, Take
 from aiservice.observe.metrics import CacheResult, Metrics
@@ -62,7 +63,14 @@ class Recorder:
 
     async def started(self, errand: Errand) -> Transcript:
         """The engine is about to be called; raises `SpoolFull` when that cannot be written down."""
-        visit, model = errand.visit, errand.route.model
+        try:
+            return self.consulting(errand.visit, errand.route.model, errand.prompt_estimate)
+        except SpoolFull:
+            await self._refund(errand.take)
+            raise
+
+    def consulting(self, visit: Visit, model: Model, prompt_estimate: int) -> Transcript:
+        """A model is about to be asked; raises `SpoolFull` when that cannot be written down."""
         start = UsageStart(
             visit.id,
             visit.caller.logical_id,
@@ -70,30 +78,52 @@ class Recorder:
             visit.caller.user_id,
             visit.endpoint,
             model.name,
-            errand.prompt_estimate,
+            prompt_estimate,
             visit.created_at_us,
             model.prompt_price_nano,
             model.completion_price_nano,
         )
-        try:
-            self._ledger.start(start)
-        except SpoolFull:
-            await self._refund(errand.take)
-            raise
-        return Transcript(errand.prompt_estimate, self._clock.monotonic_s())
+        self._ledger.start(start)
+        return Transcript(prompt_estimate, self._clock.monotonic_s())
 
     def first_chunk(self, errand: Errand, transcript: Transcript) -> None:
         """The engine's first chunk is here."""
         took_s = self._clock.monotonic_s() - transcript.marked_s
         self._metrics.engine_first_token(errand.route.model.engine, took_s)
 
-    def progressed(self, errand: Errand, transcript: Transcript) -> None:
+    def progressed(self, visit: Visit, transcript: Transcript) -> None:
         """A stream goes on: about once a second the spool hears how far it got."""
         now_s = self._clock.monotonic_s()
         if now_s - transcript.marked_s >= PROGRESS_INTERVAL_S:
             transcript.marked_s = now_s
-            elapsed_ms = round((now_s - errand.visit.started_s) * 1000)
-            self._ledger.progress(errand.visit.id, transcript.pieces, elapsed_ms)
+            elapsed_ms = round((now_s - visit.started_s) * 1000)
+            self._ledger.progress(visit.id, transcript.pieces, elapsed_ms)
+
+    def used(self, model: Model, tokens: Tokens) -> None:
+        """An engine counted these."""
+        self._metrics.tokens(model.name, prompt=tokens.prompt, completion=tokens.completion)
+
+    def engine_failed(self, model: Model, error: EngineError) -> None:
+        """A model was asked and gave no whole answer."""
+        self._metrics.engine_error(model.engine, error.code)
+
+    async def worked(self, visit: Visit, take: Take, spent: Spent, *, error: BaseException | None) -> None:
+        """A request that our own work answers is done, failed (`error`) or was left: its row, then its take.
+
+        As with an engine's answer a failure before the first token gives the request back.
+        """
+        outcome = SERVED if error is None else _outcome(error)
+        try:
+            self._row(visit, spent.model, spent.tokens, outcome=outcome, cost=spent.cost)
+        except SpoolFull:
+            await self._refund(take)
+            raise
+        if error is None:
+            await self._settle(take, tokens=spent.tokens.total)
+        else:
+            await self._close(take, outcome, spent.tokens)
+        if self._ledger.is_durable:
+            await self._ledger.synced()
 
     async def completed(self, errand: Errand, transcript: Transcript, flight: Flight | None) -> None:
         """The engine gave a whole answer, though perhaps to others than the one who asked for it.
@@ -107,7 +137,7 @@ class Recorder:
         tokens = completion.tokens
         left = None if flight is None else flight.left
         outcome = SERVED if left is None else _outcome(left)
-        self._metrics.tokens(model.name, prompt=tokens.prompt, completion=tokens.completion)
+        self.used(model, tokens)
         self._row(errand.visit, model.name, tokens, outcome=outcome, cost=cost_nano(model, tokens))
         await self._settle(errand.take, tokens=tokens.total)
         if errand.cache_key is not None:
@@ -124,8 +154,8 @@ class Recorder:
         model, tokens = errand.route.model, transcript.tokens_so_far()
         outcome = _outcome(error)
         if isinstance(error, EngineError):
-            self._metrics.engine_error(model.engine, error.code)
-        self._metrics.tokens(model.name, prompt=tokens.prompt, completion=tokens.completion)
+            self.engine_failed(model, error)
+        self.used(model, tokens)
         self._row(errand.visit, model.name, tokens, outcome=outcome, cost=cost_nano(model, tokens))
         await self._close(errand.take, outcome, tokens)
 
