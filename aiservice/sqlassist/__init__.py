@@ -26,6 +26,7 @@ from aiservice.sqlassist.model import (
     Target,
     Task,
     Verification,
+    dialect_named,
 )
 from aiservice.sqlassist.port import Machine
 
@@ -46,4 +47,5 @@ __all__ = [
     "Target",
     "Task",
     "Verification",
+    "dialect_named",
 ]

@@ -1,6 +1,6 @@
 """One task as the actions see it: its schema read, its database open, a place to run statements in."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 

@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from aiservice.core.errors import FieldInvalid
+
 Action = Literal["generate", "explain", "optimize", "fix"]
 # How an answer was proven: it parses in its dialect, its names are in the schema, it ran, its rows are those of the
 # statement it replaces, its plan is cheaper than that one's.
@@ -11,11 +13,34 @@ Verification = Literal["parsed", "resolved", "executed", "equal_results", "cheap
 RefusalCode = Literal["unanswerable", "ambiguous", "no_schema", "not_repairable", "no_improvement", "unreadable"]
 
 
+# sqlglot's names, which workers know without loading it.
+DIALECTS = (
+    "athena", "bigquery", "clickhouse", "databricks", "doris", "dremio", "drill", "druid", "duckdb", "dune", "exasol",
+    "fabric", "hive", "materialize", "mysql", "oracle", "postgres", "presto", "redshift", "risingwave",
+    "snowflake", "spark", "spark2", "sqlite", "starrocks", "tableau", "teradata", "trino", "tsql",
+)  # fmt: skip
+_OTHER_NAMES = {"postgresql": "postgres", "mariadb": "mysql", "mssql": "tsql", "sqlserver": "tsql", "sqlite3": "sqlite"}
+
+
+def dialect_named(name: str) -> str:
+    """The dialect of this name, or another name of it; raises `FieldInvalid` with the names that there are."""
+    lower = name.strip().lower()
+    dialect = _OTHER_NAMES.get(lower, lower)
+    if dialect not in DIALECTS:
+        raise FieldInvalid(f"dialect {name!r} is unknown; it takes {', '.join(DIALECTS)}.", param="dialect")
+    return dialect
+
+
 class Target(msgspec.Struct, frozen=True):
     """A registered database. The address has its password, so that it goes no further than the sandbox."""
 
     name: str
     url: str
+
+    @property
+    def dialect(self) -> str:
+        """What the database speaks, by the scheme of its address."""
+        return dialect_named(self.url.partition("://")[0])
 
     def __repr__(self) -> str:
         return f"Target({self.name!r})"
@@ -50,10 +75,10 @@ class Brief(msgspec.Struct, frozen=True):
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What a statement says, from its syntax tree: names as the schema spells them, each once, in order of appearance.
+    """What a statement says, from its syntax tree: names as the schema spells them, each once, as they appear.
 
-    `aggregates` are function names in lower case, `values` the constants as text, `order` the direction of the outermost
-    ORDER BY's first term, `limit` the outermost one, `set_ops` union, intersect and except.
+    `aggregates` are function names in lower case, `values` the constants as text, `order` is the first
+    direction of the outermost ORDER BY, `limit` the outermost one, `set_ops` union, intersect and except.
     """
 
     tables: tuple[str, ...] = ()
@@ -97,7 +122,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Why there is no SQL: `missing` are the words of the question, or the names, that nothing in the schema answers."""
+    """Why there is no SQL: `missing` are the question's words, or the names, that nothing in the schema is."""
 
     code: RefusalCode
     reason: str

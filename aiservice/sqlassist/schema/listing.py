@@ -1,0 +1,90 @@
+"""A schema as people write it down: `singer(id, name, age)` or `singer: id, name, age`, a table a line."""
+
+import re
+from collections.abc import Iterator
+
+from aiservice.core.errors import SchemaInvalid
+from aiservice.sqlassist.schema.model import Column, Table
+from aiservice.sqlassist.schema.types import cut, kind_of, listed_values
+
+_ENTRY = re.compile(
+    r"""\s*(?:[-*]\s+)?(?:table\s+)?
+    (?P<name>"[^"]+"|`[^`]+`|\[[^\]]+\]|[\w$.]+)\s*
+    (?:\((?P<inner>(?:[^()]|\([^()]*\))*)\)|:\s*(?P<line>[^;\n]*))
+    \s*(?:;|,(?=\s*\n)|\n|$)""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_COLUMN = re.compile(r"""(?P<name>"[^"]+"|`[^`]+`|\[[^\]]+\]|[\w$]+)\s*:?\s*(?P<type>[^'"]*)""")
+_SEPARATOR = re.compile(r",(?![^()]*\))")
+_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+_WORDS_MAX = 4
+_GUESSES = (
+    (re.compile(r"(^|_)(id|count|number|year|age|quantity)$", re.IGNORECASE), "INT"),
+    (re.compile(r"(^|_)(date|day)$", re.IGNORECASE), "DATE"),
+    (re.compile(r"(_at|timestamp|datetime)$", re.IGNORECASE), "TIMESTAMP"),
+    (re.compile(r"(^|_)(price|amount|cost|total|rate|salary|weight|height)$", re.IGNORECASE), "DECIMAL"),
+)
+
+
+def read_listing(text: str) -> Iterator[Table]:
+    """The tables of a list; raises `SchemaInvalid` with line and column of what is neither."""
+    text = _COMMENT.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
+    position, is_empty = 0, True
+    while position < len(text):
+        if text[position].isspace() or text[position] in ";,":
+            position += 1
+            continue
+        entry = _ENTRY.match(text, position)
+        if entry is None or entry.end() == position:
+            raise _invalid(text, position)
+        yield _table(text, entry)
+        position, is_empty = entry.end(), False
+    if is_empty:
+        raise SchemaInvalid("The schema has no table in it.", param="schema")
+
+
+def _table(text: str, entry: re.Match[str]) -> Table:
+    inner = entry["inner"] if entry["inner"] is not None else entry["line"]
+    start = entry.start("inner") if entry["inner"] is not None else entry.start("line")
+    columns: dict[str, Column] = {}
+    key: tuple[str, ...] = ()
+    for part in _SEPARATOR.split(inner):
+        words = part.strip()
+        match = _COLUMN.match(words)
+        if match is None or len(match["type"].split()) > _WORDS_MAX + 6:
+            raise _invalid(text, start)
+        name, type_text = _bare(match["name"]), match["type"].strip()
+        if re.search(r"primary\s+key|\bpk\b", type_text, re.IGNORECASE):
+            key = (name,)
+        spelled = re.sub(r"\b(primary\s+key|pk|not\s+null|unique|fk.*|references.*)", "", type_text, flags=re.IGNORECASE)
+        first = spelled.split(" ")[0] if spelled.strip() else _guessed(name)
+        columns[name.lower()] = Column(
+            name,
+            first.upper(),
+            kind_of(first),
+            is_nullable=name not in key,
+            comment=cut(spelled.removeprefix(first).strip(" ,-")),
+            values=listed_values(type_text),
+        )
+    return Table(_bare(entry["name"]).rpartition(".")[2], tuple(columns.values()), key)
+
+
+def _guessed(name: str) -> str:
+    """A list mostly tells no types: what the name is usually one of."""
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
+    return next((type_name for pattern, type_name in _GUESSES if pattern.search(snake)), "")
+
+
+def _bare(name: str) -> str:
+    return name.strip('"`[]')
+
+
+def _invalid(text: str, position: int) -> SchemaInvalid:
+    line = text.count("\n", 0, position) + 1
+    column = position - (text.rfind("\n", 0, position) + 1) + 1
+    shown = text[position : position + 40].splitlines()[0]
+    return SchemaInvalid(
+        f"The schema is neither CREATE TABLE statements nor a list such as 'person(id, name)': "
+        f"line {line}, column {column}: {shown!r}.",
+        param="schema",
+    )

@@ -1,0 +1,48 @@
+"""What matters about a column's type, and which texts may stand for data."""
+
+import re
+
+from aiservice.sqlassist.schema.model import Kind
+
+COMMENT_CHARACTERS_MAX = 80
+# First match wins: `DATETIME` has DATE in it, `POINT` has INT.
+_KINDS: tuple[tuple[re.Pattern[str], Kind], ...] = tuple(
+    (re.compile(pattern), kind)
+    for pattern, kind in (
+        (r"TIMESTAMP|DATETIME|SMALLDATETIME", "datetime"),
+        (r"^DATE", "date"),
+        (r"^TIME", "time"),
+        (r"^BOOL|^BIT$|^BIT\(1\)", "boolean"),
+        (r"POINT|INTERVAL|GEO", "unknown"),
+        (r"INT|SERIAL|YEAR|^LONG$", "integer"),
+        (r"REAL|FLOA|DOUB|DEC|NUMERIC|NUMBER|MONEY", "real"),
+        (r"CHAR|TEXT|CLOB|STRING|ENUM|UUID|UNIQUEIDENTIFIER|^SET|NAME|CITEXT|INET", "text"),
+        (r"JSON|VARIANT|OBJECT|MAP|STRUCT|ARRAY", "json"),
+        (r"BLOB|BINARY|BYTE|IMAGE", "binary"),
+    )
+)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]+")
+_LISTED = re.compile(
+    r"(?:values?|one of|either|in|options?|e\.g\.|enum)\s*(?:are|is)?\s*[:=(]\s*(?P<list>[^.;()]{1,400})", re.IGNORECASE
+)
+
+
+def kind_of(type_text: str) -> Kind:
+    """The kind of a type, whatever the dialect that spells it."""
+    text = type_text.upper().strip()
+    return next((kind for pattern, kind in _KINDS if pattern.search(text)), "unknown")
+
+
+def cut(comment: str | None) -> str:
+    """A stranger's comment as data: one line, at most 80 characters."""
+    return _CONTROL.sub(" ", comment or "").strip()[:COMMENT_CHARACTERS_MAX]
+
+
+def listed_values(comment: str | None) -> tuple[str, ...]:
+    """The values that a comment lists: `possible values: a, b, c`."""
+    match = _LISTED.search(comment or "")
+    if match is None:
+        return ()
+    values = [part.strip(" '\"`\n\t") for part in re.split(r"[,|/]| or ", match["list"])]
+    fit = tuple(value for value in values if 0 < len(value) <= 40 and len(value.split()) <= 4)
+    return fit if len(fit) > 1 else ()

@@ -1,0 +1,54 @@
+"""The constants that statements compare columns with, so that rows can be made on which they matter."""
+
+from collections.abc import Iterable, Mapping
+
+from sqlglot import exp
+
+from aiservice.sqlassist.schema import Schema
+
+Constants = Mapping[tuple[str, str], list[str | float]]
+_COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Like, exp.ILike, exp.In, exp.Between)
+
+
+def constants_of(schema: Schema, statements: Iterable[exp.Expression]) -> Constants:
+    """By table and column in lower case. A column without its table is looked for in all tables of the statement."""
+    found: dict[tuple[str, str], list[str | float]] = {}
+    for statement in statements:
+        aliases = {table.alias_or_name.lower(): table.name for table in statement.find_all(exp.Table)}
+        for comparison in statement.find_all(*_COMPARISONS):
+            columns = list(comparison.find_all(exp.Column))
+            values = [value for one in comparison.find_all(exp.Literal) if (value := _value(one)) is not None]
+            for column in columns[:2] if values else ():
+                for key in _homes(schema, column, aliases):
+                    found.setdefault(key, []).extend(values)
+    return found
+
+
+def tables_of(schema: Schema, statements: Iterable[exp.Expression]) -> list[str]:
+    """The schema's tables that the statements name, with those that their foreign keys point at."""
+    names: dict[str, None] = {}
+    waiting = [table.name for statement in statements for table in statement.find_all(exp.Table)]
+    while waiting:
+        table = schema.table(waiting.pop())
+        if table is not None and table.name not in names:
+            names[table.name] = None
+            waiting += [key.table for key in table.foreign_keys if key.is_declared]
+    return list(names)
+
+
+def _homes(schema: Schema, column: exp.Column, aliases: Mapping[str, str]) -> Iterable[tuple[str, str]]:
+    tables = [aliases.get(column.table.lower(), column.table)] if column.table else list(aliases.values())
+    for name in tables:
+        table = schema.table(name)
+        if table is not None and table.column(column.name) is not None:
+            yield table.name.lower(), column.name.lower()
+
+
+def _value(literal: exp.Literal) -> str | float | None:
+    if literal.is_string:
+        return literal.name.strip("%") or None
+    try:
+        number = float(literal.name)
+    except ValueError:
+        return None
+    return int(number) if number.is_integer() and abs(number) < 2**62 else number
