@@ -35,6 +35,9 @@ from aiservice.limits.redis import RedisLimiter
 from aiservice.limits.sql import SqlRuleStore
 from aiservice.limits.sqlite import SqliteLimiter
 from aiservice.observe.metrics import Metrics
+from aiservice.sqlassist.client import SandboxMachine, socket_path
+from aiservice.sqlassist.databases import Databases
+from aiservice.sqlassist.databases.sql import SqlDatabaseStore
 from aiservice.stores import migrate, roles
 from aiservice.stores.bell import Bell, RedisBell, SilentBell
 from aiservice.stores.databases import CACHE_FILE, LIMITS_FILE, open_main, open_owner, open_replica
@@ -48,6 +51,7 @@ SPOOL_FOLDER = "spool"
 METRICS_FLUSH_S = 0.1
 RedisPair = tuple[Redis, Redis]
 _CACHE_LABEL = b"aiservice cache: mac, version 1"
+_DATABASES_LABEL = b"aiservice databases: addresses, version 1"
 _IDEMPOTENCY_LABEL = b"aiservice idempotency: answers, version 1"
 
 
@@ -94,6 +98,18 @@ async def open_usage(settings: Settings) -> AsyncGenerator[UsageStore]:
     database = open_owner(settings)
     try:
         yield SqlUsageStore(database, SystemClock())
+    finally:
+        await database.dispose()
+
+
+@asynccontextmanager
+async def open_databases(settings: Settings) -> AsyncGenerator[Databases]:
+    """The registered databases alone, for commands."""
+    database = open_main(settings)
+    try:
+        pepper = load_pepper(settings.keys.pepper, settings.server.data_dir)
+        secret = hmac.digest(pepper, _DATABASES_LABEL, "sha256")
+        yield Databases(SqlDatabaseStore(database), secret=secret, clock=SystemClock())
     finally:
         await database.dispose()
 
@@ -154,6 +170,10 @@ async def _open(rooms: Rooms, stack: AsyncExitStack) -> None:
         outage=limiter if isinstance(limiter, OutageLimiter) else None,
         partitions=None if settings.stores.postgres_url is None else Partitions(open_owner(settings), clock),
     )
+    secret = hmac.digest(pepper, _DATABASES_LABEL, "sha256")
+    rooms.databases = Databases(SqlDatabaseStore(database), secret=secret, clock=clock)
+    rooms.sql = SandboxMachine(lambda: socket_path(data_dir))
+    stack.push_async_callback(rooms.sql.aclose)
     _join(rooms, stores)
     await _watch(stores, stack)
     stack.callback(rooms.metrics.flush)

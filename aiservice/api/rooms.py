@@ -13,6 +13,8 @@ from aiservice.gateway.responses import Responses
 from aiservice.keys import Keys
 from aiservice.limits import Limits
 from aiservice.observe.metrics import Metrics
+from aiservice.sqlassist import Machine
+from aiservice.sqlassist.databases import Databases
 from aiservice.usage import Ledger
 
 
@@ -36,6 +38,8 @@ class Rooms:
     corridor: Corridor = field(init=False)
     idempotency: Idempotency = field(init=False)
     responses: Responses = field(init=False)
+    databases: Databases = field(init=False)
+    sql: Machine = field(init=False)
     stats: Stats = field(init=False)
     health: Health = field(init=False)
     started_s: float = field(init=False)

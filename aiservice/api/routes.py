@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from aiservice.api import admin, generate, keys, limits, models, ops, usage, v1_models
+from aiservice.api import admin, generate, keys, limits, models, ops, sqlassist, usage, v1_models
 from aiservice.api.anthropic import count_tokens, messages
 from aiservice.api.door import Door
 from aiservice.api.ollama import chat, embed, pull
@@ -17,6 +17,7 @@ from aiservice.api.rooms import Rooms
 
 ENDPOINTS = (
     generate.PATH,
+    sqlassist.PATH,
     openai_chat.PATH,
     completions.PATH,
     embeddings.PATH,
@@ -58,6 +59,7 @@ ENDPOINTS = (
 
 HOT_DOORS: tuple[type[Door[Any, Any]], ...] = (
     generate.GenerateDoor,
+    sqlassist.SqlDoor,
     openai_chat.ChatDoor,
     completions.CompletionDoor,
     embeddings.EmbeddingDoor,

@@ -15,6 +15,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "serve": ("aiservice.cli.serve", "Start the service; everything is set by the environment."),
     "keys": ("aiservice.cli.keys", "Make, list, rotate, revoke and audit API keys."),
     "models": ("aiservice.cli.models", "List the models of all engines, and fetch new ones."),
+    "databases": ("aiservice.cli.databases", "Register the databases that SQL assist may read."),
     "usage": ("aiservice.cli.usage", "Show what a tenant has used, and whether the ledger agrees with itself."),
     "migrate": ("aiservice.cli.migrate", "Bring the database to the form that this version needs."),
     "doctor": ("aiservice.cli.doctor", "Check this machine and say how to mend what is missing."),

@@ -6,9 +6,9 @@ import sys
 import click
 from pydantic.fields import FieldInfo
 
+from aiservice.core.lifeline import die_with
 from aiservice.core.settings import Settings, accepted, env_name, is_secret, load, table
 from aiservice.server import launch
-from aiservice.server.lifeline import die_with
 
 
 class ServeCommand(click.Command):

@@ -327,6 +327,21 @@ class StoreSettings(_Group):
         return url
 
 
+class SqlSettings(_Group):
+    """SQL assist."""
+
+    sandboxes: int = _setting(
+        "SQL_SANDBOXES",
+        2,
+        "Processes of SQL assist, each with one request at a time; 0 switches it off.",
+        ge=0,
+        le=64,
+    )
+    deadline_s: float = _setting(
+        "SQL_DEADLINE", 10.0, "Seconds after which the work on a statement is ended.", ge=0.1, le=300
+    )
+
+
 class Settings(_Group):
     """All settings, a group per room."""
 
@@ -338,6 +353,7 @@ class Settings(_Group):
     responses: ResponseSettings = ResponseSettings()
     engines: EngineSettings = EngineSettings()
     stores: StoreSettings = StoreSettings()
+    sql: SqlSettings = SqlSettings()
 
     @property
     def is_development(self) -> bool:

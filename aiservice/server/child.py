@@ -1,4 +1,4 @@
-"""A program beside the workers (the embedded engine) that is kept running."""
+"""A program beside the workers (the embedded engine, the SQL sandbox pool) that is kept running."""
 
 import logging
 import subprocess
@@ -13,10 +13,14 @@ _log = logging.getLogger(__name__)
 
 
 class Child:
-    """Started by the supervisor, started again when it ends, stopped at the end. Its output goes to a log file."""
+    """Started by the supervisor, started again when it ends, stopped at the end. Its output goes to a log file.
 
-    def __init__(self, command: Sequence[str], log_path: Path, clock: Clock) -> None:
+    `name` is what the log calls it.
+    """
+
+    def __init__(self, command: Sequence[str], log_path: Path, clock: Clock, *, name: str) -> None:
         self.command = command
+        self._name = name
         self._log_path = log_path
         self._clock = clock
         self._policy = RestartPolicy(clock)
@@ -36,7 +40,7 @@ class Child:
             pause_s = self._policy.pause_s()
             self.start_at_s = self._clock.monotonic_s() + pause_s
             details = {"status": status, "restart_in_s": pause_s, "log": str(self._log_path)}
-            _log.error("the embedded engine ended and is started again", extra=details)
+            _log.error(f"{self._name} ended and is started again", extra=details)
         if self.start_at_s is not None and self._clock.monotonic_s() >= self.start_at_s:
             self._spawn()
 

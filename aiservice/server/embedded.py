@@ -17,7 +17,7 @@ from pathlib import Path
 
 import xllamacpp  # type: ignore[import-untyped]
 
-from aiservice.server.lifeline import die_with
+from aiservice.core.lifeline import die_with
 
 EMBEDDING_SLOTS = 4
 

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -13,17 +12,15 @@ from aiservice.core.errors import StartRefused
 from aiservice.core.settings import EngineSettings, Settings
 from aiservice.engines.llamacpp import (
     SMOLLM2,
-    SOCKET_PATH_BYTES_MAX,
     embedded_model_name,
     embedded_model_path,
     embedding_socket,
-    socket_path,
 )
 from aiservice.engines.minilm import EmbeddingModel, embedding_model
 from aiservice.server.child import Child
+from aiservice.server.sockets import socket_in
 
-POINTER_NAME = "llamacpp.path"
-SOCKET_NAME = "llamacpp.sock"
+SOCKET = "llamacpp"
 
 
 @contextmanager
@@ -39,9 +36,10 @@ def engine_child(settings: Settings, clock: Clock, *, command: Sequence[str] | N
         return
     data_dir = settings.server.data_dir
     embedding = embedding_model(settings.engines.embedded_embedding_model, data_dir)
-    with _socket(data_dir.resolve() / "run") as socket:
+    with socket_in(data_dir.resolve() / "run", SOCKET) as socket:
         own = [*_command(settings.engines, model, socket), *_embedding_options(embedding, socket)]
-        yield Child(command or own, data_dir / "log" / "llamacpp.log", clock)
+        yield Child(command or own, data_dir / "log" / "llamacpp.log", clock, name="the embedded engine")
+        embedding_socket(socket).unlink(missing_ok=True)
 
 
 def _is_installed(embedded_model: str) -> bool:
@@ -53,21 +51,6 @@ def _is_installed(embedded_model: str) -> bool:
             "install aiservice[embedded], or set EMBEDDED_MODEL=off."
         )
     return False
-
-
-@contextmanager
-def _socket(run_dir: Path) -> Iterator[Path]:
-    """Where the engine shall listen; a temporary folder, written down for the workers, when the usual path is long."""
-    pointer = run_dir / POINTER_NAME
-    pointer.unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory(prefix="aiservice-") as folder:
-        if len(os.fsencode(run_dir / SOCKET_NAME)) > SOCKET_PATH_BYTES_MAX:
-            pointer.write_text(str(Path(folder) / SOCKET_NAME), encoding="utf-8")
-        path = socket_path(run_dir.parent)
-        yield path
-        path.unlink(missing_ok=True)
-        embedding_socket(path).unlink(missing_ok=True)
-        pointer.unlink(missing_ok=True)
 
 
 def _command(engines: EngineSettings, model: Path, socket: Path) -> list[str]:

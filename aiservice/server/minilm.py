@@ -17,7 +17,7 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from aiservice.server.lifeline import die_with
+from aiservice.core.lifeline import die_with
 
 ARCHITECTURE = "bert"
 SPECIAL_TOKENS = frozenset({"[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]"})

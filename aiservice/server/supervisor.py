@@ -21,6 +21,7 @@ from aiservice.server.child import Child
 from aiservice.server.engine import engine_child
 from aiservice.server.listener import url_of
 from aiservice.server.restarts import RestartPolicy
+from aiservice.server.sandbox import sandbox_child
 from aiservice.server.signals import STOP, SignalPipe, held_back
 from aiservice.server.worker import configure, work
 
@@ -47,10 +48,11 @@ def supervise(
 ) -> int:
     """Prepares, then runs the processes until they are told to stop; gives the exit code."""
     clock = SystemClock()
-    with engine_child(settings, clock, command=engine_command) as engine:
+    with engine_child(settings, clock, command=engine_command) as engine, sandbox_child(settings, clock) as sandbox:
         application.prepare(settings)
         config = configure(application.create_app(settings))
-        return Supervisor(settings, config, listener, engine=engine, clock=clock).run()
+        children = [child for child in (engine, sandbox) if child is not None]
+        return Supervisor(settings, config, listener, children=children, clock=clock).run()
 
 
 @dataclass(slots=True)
@@ -77,13 +79,13 @@ class Supervisor:
         config: uvicorn.Config,
         listener: socket.socket,
         *,
-        engine: Child | None,
+        children: Sequence[Child],
         clock: Clock,
     ) -> None:
         self._url = url_of(settings.server.host, listener)
         self._config = config
         self._listener = listener
-        self._engine = engine
+        self._children = children
         self._clock = clock
         self._metrics = SupervisorMetrics()
         self._slots = [Slot(number, RestartPolicy(clock)) for number in range(settings.worker_count)]
@@ -99,19 +101,19 @@ class Supervisor:
         gc.freeze()
         with self._signals, self._selector:
             self._selector.register(self._signals, selectors.EVENT_READ)
-            if self._engine is not None:
-                self._engine.start()
+            for child in self._children:
+                child.start()
             while self._kill_at_s is None or any(slot.pid for slot in self._slots):
                 self._turn()
-            if self._engine is not None:
-                self._engine.stop()
+            for child in self._children:
+                child.stop()
         return self._code
 
     def _turn(self) -> None:
         if self._kill_at_s is None:
             self._start_due()
-            if self._engine is not None:
-                self._engine.tend()
+            for child in self._children:
+                child.tend()
         for key, _ in self._selector.select(self._pause_s()):
             if isinstance(key.data, Slot):
                 self._hear(key.data)
@@ -125,8 +127,7 @@ class Supervisor:
     def _pause_s(self) -> float | None:
         """Seconds until something is due; None to wait for a signal."""
         if self._kill_at_s is None:
-            engine_at_s = None if self._engine is None else self._engine.start_at_s
-            due = [engine_at_s, *(slot.start_at_s for slot in self._slots)]
+            due = [child.start_at_s for child in self._children] + [slot.start_at_s for slot in self._slots]
         else:
             due = [self._kill_at_s]
         times = [time_s for time_s in due if time_s is not None]

@@ -9,8 +9,8 @@ from typing import Any
 
 import uvicorn
 
+from aiservice.core.lifeline import die_with
 from aiservice.server.heap import tune_heap
-from aiservice.server.lifeline import die_with
 from aiservice.server.protocol import HttpProtocol
 
 KEEP_ALIVE_S = 75

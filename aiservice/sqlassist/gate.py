@@ -14,6 +14,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from aiservice.core.errors import StatementRefused
+from aiservice.sqlassist.functions import DANGEROUS, HARMLESS
 
 # It logs the text of statements that it cannot read whole, and those are nobody's but the caller's.
 logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
@@ -47,53 +48,6 @@ _WRITES = (
     exp.Export,
     exp.Install,
 )
-# Functions that sqlglot has no class for and that only compute.
-HARMLESS = frozenset(
-    """
-    abs acos age array_agg array_length array_position array_to_string ascii asin atan atan2 bit_and bit_length bit_or
-    bool_and bool_or btrim cardinality ceil ceiling char char_length character_length charindex chr coalesce concat
-    concat_ws corr cos cot count count_big covar_pop covar_samp crc32 cume_dist current_date current_time
-    current_timestamp date date_add date_bin date_diff date_format date_part date_sub date_trunc dateadd datediff
-    datefromparts datename datepart datetime datetime2fromparts datetimefromparts datetrunc day dayname dayofmonth
-    dayofweek dayofyear degrees dense_rank eomonth every exp extract field find_in_set first_value floor format
-    format_date format_datetime format_timestamp from_days from_unixtime fromparts gcd generate_series
-    getdate getutcdate greatest group_concat hex hour iff iif ifnull initcap instr isdate isfinite isjson isnull
-    isnumeric json_agg json_array_length json_build_object json_each json_each_text json_extract json_extract_path_text
-    json_object_agg json_query json_type json_valid json_value jsonb_agg jsonb_array_elements
-    jsonb_array_elements_text jsonb_array_length jsonb_each jsonb_each_text jsonb_extract_path_text jsonb_object_keys
-    jsonb_typeof json_array_elements json_object_keys json_array json_object json_unquote julianday justify_days
-    justify_interval lag
-    last_day last_value lcase lcm lead least left len length ln localtime localtimestamp locate log log10 log2 lower
-    lpad ltrim make_date make_interval make_time make_timestamp makedate max md5 median microsecond mid min
-    minute mod mode month monthname newid nth_value ntile nullif num_nonnulls num_nulls nvl octet_length overlay
-    parse_date parse_datetime parse_timestamp parsename patindex percent_rank percentile_cont percentile_disc
-    period_diff pi position pow power printf quarter quotename radians random rank regexp_contains regexp_count
-    regexp_extract regexp_instr regexp_like regexp_match regexp_matches regexp_replace regexp_split_to_array
-    regexp_split_to_table regexp_substr regr_slope repeat replace replicate reverse right round row_number row_to_json
-    rpad rtrim safe_cast safe_divide sec_to_time second sha1 sha2 sha256 sign sin soundex space split_part sqrt square
-    stddev stddev_pop stddev_samp str str_to_date strcmp strftime string_agg string_to_array strpos stuff
-    substr substring substring_index sum switchoffset sysdate sysdatetime sysutcdatetime tan time time_format
-    time_to_sec timediff timestamp timestamp_add timestamp_diff timestamp_sub timestamp_trunc timestampadd
-    timestampdiff to_char to_date to_days to_hex to_json to_jsonb to_number to_timestamp todatetimeoffset total
-    translate trim trunc truncate try_cast try_convert typeof ucase unhex unicode unistr unixepoch unix_timestamp unnest
-    upper utc_date utc_time utc_timestamp uuid uuid_generate_v4 gen_random_uuid var_pop var_samp variance week weekday
-    weekofyear width_bucket xor year yearweek datetime_diff datetime_trunc datetime_add datetime_sub date_from_unix_date
-    unix_date unix_seconds unix_millis int64 float64 glob likelihood likely unlikely zeroblob quote changes_none
-    """.split()
-)
-# Known to sqlglot, and yet with an effect, a wait, a file or another database behind them.
-DANGEROUS = frozenset(
-    """
-    benchmark dblink dblink_connect dblink_exec get_lock is_free_lock release_lock load_extension load_file lo_create
-    lo_export lo_get lo_import lo_put lo_unlink nextval setval lastval currval pg_advisory_lock
-    pg_cancel_backend pg_ls_dir pg_read_binary_file pg_read_file pg_reload_conf pg_sleep pg_sleep_for pg_sleep_until
-    pg_stat_file pg_terminate_backend pg_notify query_to_xml query_to_json read_csv read_csv_auto read_json
-    read_json_auto read_parquet parquet_scan read_text read_blob glob_files set_config current_setting sleep
-    table_to_xml cursor_to_xml xp_cmdshell openrowset opendatasource openquery writefile readfile edit fts3_tokenizer
-    sqlite_compileoption_get master_pos_wait sys_exec sys_eval version_tokens_lock_exclusive ml_predict ai_generate
-    external_query getenv url_get http_get httpfs duckdb_settings pragma_table_info
-    """.split()
-)
 _DANGEROUS_NODES = tuple(
     getattr(exp, name) for name in ("ReadCSV", "ReadParquet", "NextValueFor", "Sleep") if hasattr(exp, name)
 )
@@ -105,9 +59,7 @@ def read_one(sql: str, dialect: str) -> exp.Expression:
     if not statements:
         raise StatementRefused("The query is empty; send one SQL statement.", param="query")
     if len(statements) > 1:
-        raise StatementRefused(
-            f"The query has {len(statements)} statements; send one at a time.", param="query"
-        )
+        raise StatementRefused(f"The query has {len(statements)} statements; send one at a time.", param="query")
     return statements[0]
 
 
@@ -157,14 +109,14 @@ def depth(sql: str) -> int:
     return deepest
 
 
-def ensure_read(statement: exp.Expression, dialect: str) -> None:
+def ensure_read(statement: exp.Expression) -> None:
     """Raises `StatementRefused` with the reason unless the statement only reads."""
-    reason = objection(statement, dialect)
+    reason = objection(statement)
     if reason is not None:
         raise StatementRefused(reason, param="query")
 
 
-def objection(statement: exp.Expression, dialect: str) -> str | None:
+def objection(statement: exp.Expression) -> str | None:
     """Why a statement is more than a read; None for one that only reads."""
     if not isinstance(_bare(statement), _READS):
         return f"Only queries may be run; this is {_kind(statement)}."
@@ -205,7 +157,7 @@ def _is_file(table: exp.Table) -> bool:
     name = table.name
     if isinstance(table.this, exp.Literal):
         return True
-    return table.this is not None and any(part in name for part in ("://", "/", "\\")) or name.lower().endswith(
+    return (table.this is not None and any(part in name for part in ("://", "/", "\\"))) or name.lower().endswith(
         (".csv", ".parquet", ".json")
     )
 

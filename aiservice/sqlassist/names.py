@@ -35,12 +35,14 @@ class Unresolved:
 class Resolution:
     """By the identity of its node: the table and the column of each column of the statement that is a table's.
 
-    `texts` are the columns that are no names: SQLite takes what stands in double quotes and is no column for text.
+    `made` are the columns that name what the statement itself makes: an alias, or a column of a subquery. `texts` are
+    no names at all: SQLite takes what stands in double quotes and is no column for text.
     """
 
     columns: dict[int, tuple[Table, Column]] = field(default_factory=dict)
     tables: dict[int, Table] = field(default_factory=dict)
     problems: list[Unresolved] = field(default_factory=list)
+    made: set[int] = field(default_factory=set)
     texts: set[int] = field(default_factory=set)
 
     def of(self, column: exp.Expr) -> tuple[Table, Column] | None:
@@ -53,9 +55,12 @@ class Resolution:
         return not self.problems
 
 
-def resolve(statement: exp.Expr, schema: Schema, dialect: str = "") -> Resolution:
-    """Resolves every table and column by scope. A source whose columns cannot be told has every column."""
-    resolver = _Resolver(schema, dialect)
+def resolve(statement: exp.Expr, schema: Schema | None, dialect: str = "") -> Resolution:
+    """Resolves every table and column by scope. A source whose columns cannot be told has every column.
+
+    Without a schema only what is made in the statement is known, and nothing is a problem.
+    """
+    resolver = _Resolver(schema or Schema(()), dialect)
     made = statement.this.find(exp.Table) if isinstance(statement, exp.Create) else None
     for table in statement.find_all(exp.Table):
         if table is not made:
@@ -67,6 +72,8 @@ def resolve(statement: exp.Expr, schema: Schema, dialect: str = "") -> Resolutio
         resolver.using(join)
     for insert in statement.find_all(exp.Insert):
         resolver.listed(insert)
+    if schema is None:
+        resolver.found.problems.clear()
     return resolver.found
 
 
@@ -160,7 +167,9 @@ class _Resolver:
             known = source.table.column(node.name) if source.table is not None else None
             if known is not None and source.table is not None:
                 self.found.columns[id(node)] = (source.table, known)
-            elif not (isinstance(node.this, exp.Star) or source.is_open or source.has(node.name.lower())):
+            elif source.has(node.name.lower()):
+                self.found.made.add(id(node))
+            elif not (isinstance(node.this, exp.Star) or source.is_open):
                 self.found.problems.append(Unresolved(node, "column", node.name, nearest(node.name, _names([source]))))
             return
         everything = [source for _, _, sources in scopes for source in sources]
@@ -175,6 +184,7 @@ class _Resolver:
         for part, clause, sources in scopes:
             is_given = self._is_given(node, part, clause)
             if is_given and clause == "order":
+                self.found.made.add(id(node))
                 return
             homes = [source for source in sources if source.has(name)]
             if homes:
@@ -184,8 +194,15 @@ class _Resolver:
                     known = homes[0].table.column(name)
                     assert known is not None
                     self.found.columns[id(node)] = (homes[0].table, known)
+                else:
+                    self.found.made.add(id(node))
                 return
-            if is_given or any(source.is_open or source.alias == name for source in sources):
+            if is_given:
+                self.found.made.add(id(node))
+                return
+            if any(source.is_open or source.alias == name for source in sources):
+                if any(source.alias == name for source in sources):
+                    self.found.made.add(id(node))
                 return
         if self._dialect == "sqlite" and isinstance(node.this, exp.Identifier) and node.this.quoted:
             self.found.texts.add(id(node))

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from aiservice.core.errors import StartRefused
 
-HEAD = "0004"
+HEAD = "0005"
 BASE = "base"
 SCRIPTS_DIR = Path(__file__).with_name("migrations")
 

@@ -28,6 +28,7 @@ GRANTS: Mapping[str, Sequence[str]] = {
     "idempotency_keys": _ALL,
     "ai_responses": _ALL,
     "ai_cache": _ALL,
+    "ai_databases": _ALL,
     "audit_log": _READ_AND_ADD,
 }
 _COUNTERS: Mapping[str, str] = {"auth_events": "seq", "usage_dead_letters": "id", "audit_log": "seq"}

@@ -203,6 +203,16 @@ ai_responses = sa.Table(
     sa.Column("expires_at", Moment, nullable=False, index=True),
 )
 
+# Databases of others that SQL assist may read; the address is sealed, for it has a password.
+ai_databases = sa.Table(
+    "ai_databases",
+    metadata,
+    sa.Column("tenant_id", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("sealed_url", sa.LargeBinary, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+)
+
 # What the response cache holds, as far as that is known here: the answers stand in Redis, which may have dropped them.
 ai_cache = sa.Table(
     "ai_cache",

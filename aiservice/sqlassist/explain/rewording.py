@@ -2,7 +2,6 @@
 
 import re
 
-from aiservice.sqlassist.case import Case
 from aiservice.sqlassist.model import Brief, Facts
 from aiservice.sqlassist.schema import Schema
 
@@ -14,27 +13,11 @@ _SYSTEM = (
 )
 # Words that an explanation may use although some schema has a column of that name.
 _PLAIN = frozenset(
-    [
-        "name",
-        "id",
-        "date",
-        "year",
-        "number",
-        "value",
-        "type",
-        "count",
-        "order",
-        "group",
-        "rows",
-        "row",
-        "table",
-        "time",
-        "result",
-    ]
+    "name id date year number value type count order group rows row table time result".split()  # noqa: SIM905
 )
 
 
-def brief(case: Case, text: str) -> Brief:
+def brief(text: str) -> Brief:
     """What to ask a model for other words for this text."""
     return Brief(_SYSTEM, f"Reword this explanation:\n{text}", 1)
 

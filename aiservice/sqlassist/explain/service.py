@@ -74,7 +74,7 @@ def said(problem: Unresolved) -> str:
 
 
 def _plan(case: Case, statement: exp.Expression, dialect: str) -> Plan | None:
-    if case.live is None or gate.objection(statement, dialect) is not None or dialect != case.live.dialect:
+    if case.live is None or gate.objection(statement) is not None or dialect != case.live.dialect:
         return None
     try:
         return Plan(case.live.plan(statement))

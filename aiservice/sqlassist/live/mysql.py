@@ -103,7 +103,7 @@ class MysqlDatabase:
 
     def grid(self, sql: str, *, rows_max: int, seconds: float) -> Grid:
         statement = gate.read_one(sql, "mysql")
-        gate.ensure_read(statement, "mysql")
+        gate.ensure_read(statement)
         started_s = time.monotonic()
         try:
             names, rows = self._fetch(sql.strip().rstrip(";"), rows_max, seconds)
@@ -137,7 +137,11 @@ class MysqlDatabase:
         for row in columns:
             tables.setdefault(row[0], []).append(row)
         sampler = Sampler(len(tables))
-        foreign, plain, unique = _foreign_keys(keys), _indexes(indexes, is_unique=False), _indexes(indexes, is_unique=True)
+        foreign, plain, unique = (
+            _foreign_keys(keys),
+            _indexes(indexes, is_unique=False),
+            _indexes(indexes, is_unique=True),
+        )
         read = []
         for name, rows in tables.items():
             sampled = tuple(self._sampled(name, _column(row), sampler) for row in rows)

@@ -123,7 +123,7 @@ class PostgresDatabase:
 
     def grid(self, sql: str, *, rows_max: int, seconds: float) -> Grid:
         statement = gate.read_one(sql, "postgres")
-        gate.ensure_read(statement, "postgres")
+        gate.ensure_read(statement)
         started_s = time.monotonic()
         try:
             names, types, rows = self._await(self._fetch(sql.strip().rstrip(";"), rows_max, seconds))

@@ -13,8 +13,8 @@ from sqlglot import exp
 
 from aiservice.core.errors import DatabaseDown, SqlTimeout, StatementRefused
 from aiservice.sqlassist import gate
-from aiservice.sqlassist.model import Grid, GridColumn
 from aiservice.sqlassist.live.sampling import Sampler
+from aiservice.sqlassist.model import Grid, GridColumn
 from aiservice.sqlassist.runner import ROWS_MAX, RUN_S, Rows, RunFailed
 from aiservice.sqlassist.schema import Column, ForeignKey, Schema, Table, kind_of, with_keys
 from aiservice.sqlassist.scratch.guard import Guard, shown
@@ -67,7 +67,7 @@ class SqliteFile:
 
     def grid(self, sql: str, *, rows_max: int, seconds: float) -> Grid:
         statement = gate.read_one(sql, "sqlite")
-        gate.ensure_read(statement, "sqlite")
+        gate.ensure_read(statement)
         started_s = time.monotonic()
         try:
             rows = self._guard.run(sql.strip().rstrip(";"), rows_max=rows_max, seconds=seconds)
@@ -95,7 +95,7 @@ def _read(path: str, changed_ns: int, moment: int) -> Schema:
 
 def _table(connection: sqlite3.Connection, name: str, sampler: Sampler) -> Table | None:
     columns, key = [], {}
-    for row in connection.execute("SELECT name, type, \"notnull\", pk FROM pragma_table_info(?)", (name,)).fetchall():
+    for row in connection.execute('SELECT name, type, "notnull", pk FROM pragma_table_info(?)', (name,)).fetchall():
         column, type_text, is_not_null, place = row
         if place:
             key[place] = column
@@ -129,9 +129,7 @@ def _foreign_keys(connection: sqlite3.Connection, name: str) -> tuple[ForeignKey
         entry[1].append(column)
         if reference is not None:
             entry[2].append(reference)
-    return tuple(
-        ForeignKey(tuple(columns), table, tuple(references)) for table, columns, references in found.values()
-    )
+    return tuple(ForeignKey(tuple(columns), table, tuple(references)) for table, columns, references in found.values())
 
 
 def _indexes(

@@ -56,7 +56,9 @@ def _table(text: str, entry: re.Match[str]) -> Table:
         name, type_text = _bare(match["name"]), match["type"].strip()
         if re.search(r"primary\s+key|\bpk\b", type_text, re.IGNORECASE):
             key = (name,)
-        spelled = re.sub(r"\b(primary\s+key|pk|not\s+null|unique|fk.*|references.*)", "", type_text, flags=re.IGNORECASE)
+        spelled = re.sub(
+            r"\b(primary\s+key|pk|not\s+null|unique|fk.*|references.*)", "", type_text, flags=re.IGNORECASE
+        )
         first = spelled.split(" ")[0] if spelled.strip() else _guessed(name)
         columns[name.lower()] = Column(
             name,

@@ -71,7 +71,9 @@ def _fill(connection: duckdb.DuckDBPyConnection, table: Table, rows: Sequence[tu
     connection.execute(f"CREATE TABLE {name} ({columns})")
     if rows:
         places = ", ".join("?" * len(table.columns))
-        fit = [tuple(_fitting(cell, column.kind) for cell, column in zip(row, table.columns, strict=True)) for row in rows]
+        fit = [
+            tuple(_fitting(cell, column.kind) for cell, column in zip(row, table.columns, strict=True)) for row in rows
+        ]
         connection.executemany(f"INSERT INTO {name} VALUES ({places})", fit)  # noqa: S608  # names quoted
 
 

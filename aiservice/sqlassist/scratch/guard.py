@@ -4,7 +4,7 @@ import sqlite3
 import time
 from typing import Any
 
-from aiservice.sqlassist.gate import DANGEROUS
+from aiservice.sqlassist.functions import DANGEROUS
 from aiservice.sqlassist.runner import Rows, RunFailed
 
 STEPS_PER_CALL = 100

@@ -1,0 +1,44 @@
+"""`python -m aiservice.sqlassist.sandbox`: the pool as a process of its own; the supervisor gives everything."""
+
+import argparse
+import asyncio
+import gc
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from aiservice.core.lifeline import die_with
+from aiservice.sqlassist.sandbox.pool import Pool
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serves until SIGTERM, or until the supervisor dies."""
+    parser = argparse.ArgumentParser(prog="aiservice.sqlassist.sandbox", description=__doc__)
+    parser.add_argument("--parent", type=int, required=True, help="process whose death ends this one")
+    parser.add_argument("--socket", type=Path, required=True, help="path of at most 100 bytes")
+    parser.add_argument("--sandboxes", type=int, required=True, help="calls at once")
+    options = parser.parse_args(arguments)
+    # Ctrl-C reaches the whole group; the supervisor stops this process when the last answer is out.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with(options.parent)
+    os.umask(0o077)
+    options.socket.unlink(missing_ok=True)
+    gc.collect()
+    gc.freeze()
+    with suppress(asyncio.CancelledError):
+        asyncio.run(_run(Pool(options.sandboxes), options.socket))
+    options.socket.unlink(missing_ok=True)
+
+
+async def _run(pool: Pool, path: Path) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    await pool.run(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
