@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import sqlrows
+
 from aiservice.core.errors import AIServiceError, StatementRefused
 from aiservice.sqlassist import gate
 from aiservice.sqlassist.case import Case, open_case
@@ -189,9 +190,15 @@ _SPOKEN = frozenset({"tables", "columns", "values", "group_by", "limit"})
 def _facts(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for kind, value in facts.items():
         if isinstance(value, list | tuple):
-            yield from ((kind, str(one).lower()) for one in value)
+            yield from ((kind, _said(one)) for one in value)
         elif value is not None:
-            yield kind, str(value).lower()
+            yield kind, _said(value)
+
+
+def _said(fact: Any) -> str:
+    """In lower case; 20.0 is 20."""
+    text = str(fact).lower()
+    return text.removesuffix(".0") if text.removesuffix(".0").lstrip("-").isdigit() else text
 
 
 def gated(_data: Data, row: Mapping[str, Any]) -> Score:
@@ -201,7 +208,7 @@ def gated(_data: Data, row: Mapping[str, Any]) -> Score:
     try:
         statements = gate.parse(row["sql"], row["dialect"])
         for statement in statements:
-            gate.ensure_read(statement, row["dialect"])
+            gate.ensure_read(statement)
         if not statements:
             reason = "nothing to run"
     except StatementRefused as error:
