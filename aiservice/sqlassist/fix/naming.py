@@ -162,10 +162,13 @@ def _mend_column(problem: Unresolved, statement: exp.Expression, schema: Schema)
         before, literal = column.sql(), exp.Literal.string(column.name)
         column.replace(literal)
         return Change("quote", before, literal.sql(), "No column is called so: it is a text, which takes single quotes.")
-    homes = schema.tables_with(column.name)
+    change = _rejoined(column, schema)
+    if change is not None:
+        return change
+    homes = _by_distance(schema, sources, column.name)
     likeness = fuzz.ratio(problem.name.lower(), problem.nearest.lower()) if problem.nearest else 0.0
     if homes and likeness < 90:
-        change = _join_in(column, homes[0], schema) if sources else None
+        change = _join_in(column, homes[0], schema)
         if change is not None:
             return change
     if problem.nearest is not None and likeness >= 60:
@@ -200,6 +203,52 @@ def _qualify(node: exp.Expression, statement: exp.Expression, schema: Schema) ->
     before = node.sql()
     node.set("table", exp.to_identifier(owners[0]))
     return Change("ambiguous", before, node.sql(), f"More than one table has this column; {owners[0]}'s is meant.")
+
+
+def _by_distance(schema: Schema, sources: Mapping[str, Table], name: str) -> list[Table]:
+    """The tables that have the column, those with the shortest way to one that is in scope first."""
+    found = []
+    for home in schema.tables_with(name):
+        ways = [path_between(schema, table.name, home.name) for table in sources.values()]
+        lengths = [len(way) for way in ways if way is not None]
+        if lengths:
+            found.append((min(lengths), home))
+    return [home for _, home in sorted(found, key=lambda pair: pair[0])]
+
+
+def _rejoined(column: exp.Column, schema: Schema) -> Change | None:
+    """A join over a key that is not there is made over the keys that are."""
+    join = column.find_ancestor(exp.Join, exp.Select)
+    pair = column.parent
+    if not isinstance(join, exp.Join) or not isinstance(pair, exp.EQ) or not isinstance(join.this, exp.Table):
+        return None
+    other = pair.expression if pair.this is column else pair.this
+    select = join.find_ancestor(exp.Select)
+    if not isinstance(other, exp.Column) or not isinstance(select, exp.Select):
+        return None
+    target = schema.table(join.this.name)
+    names = {one.table.lower() for one in (column, other)} - {join.this.alias_or_name.lower()}
+    start = next((table for table in _tables_of(select) if table.alias_or_name.lower() in names), None)
+    known = None if start is None else schema.table(start.name)
+    steps = None if known is None or target is None else path_between(schema, known.name, target.name)
+    if not steps or start is None:
+        return None
+    before, alias, joins = join.sql(), start.alias_or_name, []
+    for step in steps:
+        source = join.this.copy() if step is steps[-1] else exp.to_table(step.table.name)
+        here = source.alias_or_name
+        pairs = [
+            exp.EQ(this=exp.column(left, table=alias), expression=exp.column(right, table=here))
+            for left, right in step.pairs
+        ]
+        joins.append(exp.Join(this=source, on=exp.and_(*pairs), side=join.args.get("side")))
+        alias = here
+    present = {table.alias_or_name.lower() for table in _tables_of(select)} - {join.this.alias_or_name.lower()}
+    if any(one.this.alias_or_name.lower() in present for one in joins):
+        return None
+    place = select.args["joins"].index(join)
+    select.set("joins", [*select.args["joins"][:place], *joins, *select.args["joins"][place + 1 :]])
+    return Change("join", before, " ".join(one.sql() for one in joins), f"{column.name} is no key of these tables.")
 
 
 def _join_in(column: exp.Column, home: Table, schema: Schema) -> Change | None:

@@ -15,7 +15,7 @@ from aiservice.sqlassist.explain import explained
 from aiservice.sqlassist.explain.traps import traps
 from aiservice.sqlassist.fix.naming import mended
 from aiservice.sqlassist.fix.prose import without_prose
-from aiservice.sqlassist.fix.text import repairs
+from aiservice.sqlassist.fix.text import has_gap, repairs
 from aiservice.sqlassist.fix.witness import witnessed
 from aiservice.sqlassist.model import Answer, Change, Refusal, Verification
 from aiservice.sqlassist.names import Resolution
@@ -50,11 +50,18 @@ class Mended:
 def fix(case: Case) -> Answer:
     """The nearest statement that parses, resolves and runs; refused where there is none."""
     best: Mended | None = None
+    good: Mended | None = None
     for draft in _drafts(case.task.query, case.task.dialect, _known(case.schema)):
         found = _mended(case, draft)
         if found is not None and _is_good(case, found):
-            return _answer(case, found)
+            if not draft.changes or len(found.draft.changes) <= len(draft.changes):
+                return _answer(case, found)
+            # A repair after which names are wrong may be the wrong repair: another may need no more.
+            if good is None or len(found.draft.changes) < len(good.draft.changes):
+                good = found
         best = best or found
+    if good is not None:
+        return _answer(case, good)
     reason = "Nothing near this text is a statement that parses, has the schema's names and runs."
     if best is not None and best.failure:
         reason += f" The nearest one fails: {best.failure}."
@@ -125,6 +132,8 @@ def _repaired(text: str, dialect: str, known: frozenset[str], given: tuple[Chang
 
 
 def _parsed(text: str, dialect: str) -> exp.Expression | None:
+    if has_gap(text):
+        return None
     try:
         found = [one for one in sqlglot.parse(text, read=dialect) if one is not None]
     except (SqlglotError, RecursionError):
@@ -159,10 +168,13 @@ def _mended(case: Case, draft: Draft) -> Mended | None:
 
 def _run(case: Case, found: Mended) -> Mended:
     """Runs it where it only reads and its names are whole."""
-    if case.schema is None or not found.names.is_whole or gate.objection(found.draft.statement) is not None:
+    statement = found.draft.statement
+    if case.schema is None or not found.names.is_whole or not isinstance(statement, exp.Query):
         return found
+    # What the gate does not know for harmless is tried where there is nothing to harm.
+    is_read = gate.objection(statement) is None
     try:
-        case.runner(found.draft.statement).run(found.draft.statement)
+        (case.runner(statement) if is_read else case.scratch(statement)).run(statement)
     except RunFailed as error:
         return replace(found, failure=error.reason)
     return replace(found, is_run=True)

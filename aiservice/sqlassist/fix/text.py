@@ -18,6 +18,7 @@ KEYWORDS = (
     "WITH", "CAST", "COUNT", "OVER", "PARTITION",
 )  # fmt: skip
 _WORD = re.compile(r"[A-Za-z_]\w*")
+_GAP = re.compile(r",\s*(?:,|\)|FROM\b|WHERE\b|GROUP\b|ORDER\b|HAVING\b|LIMIT\b|$)|\bSELECT\s*,", re.IGNORECASE)
 _QUOTED = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|`[^`]*`")
 
 
@@ -54,6 +55,11 @@ def _near_keywords(word: str) -> Sequence[tuple[str, int]]:
     limit = 1 if len(word) <= 4 else 2
     near = [(keyword, DamerauLevenshtein.distance(word.upper(), keyword)) for keyword in KEYWORDS]
     return sorted(((keyword, distance) for keyword, distance in near if distance <= limit), key=lambda pair: pair[1])[:3]
+
+
+def has_gap(text: str) -> bool:
+    """Whether a list has an empty place, which sqlglot passes over and databases do not."""
+    return _GAP.search(_QUOTED.sub("''", text)) is not None
 
 
 def _commas(text: str, dialect: str, known: frozenset[str]) -> Iterator[Repair]:
@@ -121,6 +127,9 @@ def _unmatched_closing(tokens: Sequence[Token]) -> int:
 
 def _quotes(text: str, dialect: str, known: frozenset[str]) -> Iterator[Repair]:
     """A quote that is opened and not closed: at the end of each word after it, the longest first wanted last."""
+    for match in re.finditer(r"(?<=\w)'(?=\w)", text):
+        changed = text[: match.start()] + "''" + text[match.end() :]
+        yield Repair(changed, Change("quote", "'", "''", "An apostrophe inside a text is written twice."))
     for quote in ("'", '"', "`"):
         if text.count(quote) % 2 == 0:
             continue
