@@ -252,7 +252,7 @@ def _asked(path) -> bytes:
 ORPHAN_PROOF = f"""
 import os, sys, time
 sys.path.insert(0, {str(ROOT)!r})
-from aiservice.server.lifeline import die_with
+from aiservice.core.lifeline import die_with
 die_with(os.getppid())
 print(os.getpid(), flush=True)
 time.sleep(3600)
@@ -261,7 +261,7 @@ time.sleep(3600)
 
 def test_a_child_whose_parent_is_gone_already_ends_itself():
     """The parent named is not the parent: as if it had died before the kernel was asked."""
-    code = "import os; from aiservice.server.lifeline import die_with; die_with(os.getpid()); print('on')"
+    code = "import os; from aiservice.core.lifeline import die_with; die_with(os.getpid()); print('on')"
     command = [sys.executable, "-c", code]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=10)
 
