@@ -24,7 +24,16 @@ RANKING = (
     exp.NthValue,
 )
 _OTHER_AGGREGATES = frozenset({"total", "json_group_array", "json_group_object", "checksum_agg", "count_big"})
-_NO_VALUE_IN = (exp.Limit, exp.Offset, exp.Fetch, exp.DataType, exp.DataTypeParam, exp.Parameter, exp.Escape)
+_NO_VALUE_IN = (
+    exp.Limit,
+    exp.Offset,
+    exp.Fetch,
+    exp.DataType,
+    exp.DataTypeParam,
+    exp.Parameter,
+    exp.Escape,
+    exp.Bracket,
+)
 _CALL = re.compile(r"\w+(?=\()")
 
 

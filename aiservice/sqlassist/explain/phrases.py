@@ -29,8 +29,6 @@ _AGGREGATED: Mapping[str, str] = {
     "count": "the number (count) of", "sum": "the sum of", "avg": "the average (avg) of",
     "min": "the minimum (min) of", "max": "the maximum (max) of",
 }  # fmt: skip
-_NOT: Mapping[type[exp.Expr], str] = {exp.Is: "is not", exp.Like: "is not like", exp.ILike: "is not like"}
-LISTED_MAX = 40
 
 
 class Phrases:
@@ -220,7 +218,7 @@ class Phrases:
 
 
 def joined(words: Sequence[str]) -> str:
-    """`a, b and c`; what is beyond the fortieth stays too, for nothing may be left out."""
+    """`a, b and c`."""
     if len(words) < 2:
         return "".join(words)
     return f"{', '.join(words[:-1])} and {words[-1]}"
@@ -301,7 +299,12 @@ _SAYERS: Mapping[type, _Sayer] = {
     exp.Extract: lambda phrases, node: f"the {phrases.of(node.this).lower()} of {phrases.of(node.expression)}",
     exp.Upper: lambda phrases, node: f"{phrases.of(node.this)} in upper case",
     exp.Lower: lambda phrases, node: f"{phrases.of(node.this)} in lower case",
-    exp.Coalesce: lambda phrases, node: f"the first of {phrases.listed([node.this, *node.expressions])} that is not NULL",
+    exp.Coalesce: lambda phrases, node: (
+        f"the first of {phrases.listed([node.this, *node.expressions])} that is not NULL"
+    ),
+    **dict.fromkeys(
+        (exp.TsOrDsToTimestamp, exp.TsOrDsToDate, exp.TimeStrToTime), lambda phrases, node: phrases.of(node.this)
+    ),
     exp.CurrentDate: lambda _phrases, _node: "the current date",
     exp.CurrentTimestamp: lambda _phrases, _node: "the current time",
     exp.Query: Phrases.query,

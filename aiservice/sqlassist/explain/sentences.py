@@ -1,149 +1,235 @@
 """A statement as sentences, one for each clause and join."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from sqlglot import exp
 
+from aiservice.sqlassist.explain.facts import in_place, is_aggregate
 from aiservice.sqlassist.explain.phrases import Phrases, joined
+from aiservice.sqlassist.explain.showing import shown_name
+from aiservice.sqlassist.explain.writes import Writes
 from aiservice.sqlassist.names import Resolution
 
-_SET_WORDS = {
-    exp.Union: "all rows of both",
-    exp.Intersect: "the rows that are in both",
-    exp.Except: "the rows of the first that are not in the second",
-}
+_COMBINED = (
+    (exp.Union, "gives the rows of both queries"),
+    (exp.Intersect, "gives the rows that are in the results of both queries"),
+    (exp.Except, "gives the rows of the first query that are not in the result of the second"),
+)
+_SUBTOTALS = (("rollup", "ROLLUP"), ("cube", "CUBE"), ("grouping_sets", "GROUPING SETS"))
 
 
-def sentences(statement: exp.Expression, names: Resolution, dialect: str) -> Iterator[str]:
-    """In the order in which a database works: from, joins, where, groups, having, select, order, limit."""
+def sentences(statement: exp.Expr, names: Resolution, dialect: str) -> Iterator[str]:
+    """In the order in which a database works: sources, joins, conditions, groups, columns, order, limit."""
     phrases = Phrases(names, dialect)
+    story = _Story(phrases)
     if isinstance(statement, exp.Query):
-        yield from _query(statement, phrases)
-    else:
-        yield from _other(statement, phrases)
+        yield from story.query(statement, "It")
+        return
+    for sentence in Writes(phrases).of(statement):
+        yield sentence
+        yield from story.subqueries()
+    inner = statement.args.get("expression")
+    if isinstance(inner, exp.Query):
+        yield from story.query(inner, "The query in it")
 
 
-def _query(query: exp.Expression, phrases: Phrases) -> Iterator[str]:
-    for cte in query.args.get("with_").expressions if query.args.get("with_") is not None else ():
-        inner = " ".join(_query(cte.this, phrases))
-        yield f"First the intermediate result {cte.alias} is made: {inner}"
-    if isinstance(query, exp.Subquery):
-        yield from _query(query.this, phrases)
-    elif isinstance(query, exp.SetOperation):
-        yield from _set_operation(query, phrases)
-    elif isinstance(query, exp.Select):
-        yield from _select(query, phrases)
-    else:
-        yield f"It gives {phrases.of(query)}."
+class _Story:
+    def __init__(self, phrases: Phrases) -> None:
+        self._say = phrases
+
+    def subqueries(self) -> Iterator[str]:
+        """The subqueries that the last sentence spoke of."""
+        for label, query in self._say.take():
+            yield from self.query(query, label.capitalize())
+
+    def query(self, query: exp.Expr, subject: str) -> Iterator[str]:
+        with_ = query.args.get("with_")
+        if with_ is not None:
+            yield from self._ctes(with_)
+        if isinstance(query, exp.Subquery):
+            yield from self.query(query.this, subject)
+            yield from self._ending(query, subject)
+        elif isinstance(query, exp.SetOperation):
+            yield from self._set_operation(query, subject)
+        elif isinstance(query, exp.Select):
+            yield from self._select(query, subject)
+        else:
+            yield f"{subject} gives {self._say.of(query)}."
+
+    def _ctes(self, with_: exp.Expr) -> Iterator[str]:
+        for cte in with_.expressions:
+            name = shown_name(cte.alias)
+            is_recursive = with_.args.get("recursive") and any(
+                table.name.lower() == cte.alias.lower() for table in cte.this.find_all(exp.Table)
+            )
+            again = (
+                ", which is run again on its own rows until it finds no new ones (recursive)" if is_recursive else ""
+            )
+            yield f"First, an intermediate result called {name} is made (WITH){again}."
+            if isinstance(cte.this, exp.Query):
+                yield from self.query(cte.this, f"The intermediate result {name}")
+            else:
+                yield f"The intermediate result {name} comes from {self._say.sql(cte.this)}."
+
+    def _set_operation(self, query: exp.SetOperation, subject: str) -> Iterator[str]:
+        words = next(words for kind, words in _COMBINED if isinstance(query, kind))
+        kept = "once each" if query.args.get("distinct") else "duplicates included (ALL)"
+        yield f"{subject} combines two queries by {query.key.upper()} and {words}, {kept}."
+        start = "The" if subject == "It" else f"{subject}: the"
+        yield from self.query(query.this, f"{start} first query of the {query.key.upper()}")
+        yield from self.query(query.expression, f"{start} second query of the {query.key.upper()}")
+        yield from self._ending(query, "The combined result" if subject == "It" else f"{subject} as a whole")
+
+    def _select(self, select: exp.Select, subject: str) -> Iterator[str]:
+        for sentence in self._clauses(select, subject):
+            yield sentence
+            yield from self.subqueries()
+        yield from self._ending(select, subject)
+
+    def _clauses(self, select: exp.Select, subject: str) -> Iterator[str]:
+        say, args = self._say, select.args
+        if args.get("from_") is not None:
+            yield f"{subject} reads {self._source(args['from_'].this)}."
+            yield from self._joins(args["from_"].this, subject)
+        for lateral in args.get("laterals") or ():
+            yield f"{subject} adds, for each row, {self._source(lateral)}."
+        yield from self._joins(select, subject)
+        if args.get("where") is not None:
+            yield f"{subject} keeps only the rows where {say.of(args['where'].this)}."
+        group = args.get("group")
+        if group is not None:
+            yield self._group(group, select, subject)
+        if args.get("having") is not None:
+            yield f"{subject} keeps only the groups where {say.of(args['having'].this)}."
+        for window in args.get("windows") or ():
+            yield f"The window {shown_name(window.name)} is {say.sql(window)}."
+        if args.get("qualify") is not None:
+            yield f"{subject} keeps only the rows where, once windows are computed, {say.of(args['qualify'].this)}."
+        yield self._returned(select, subject)
+
+    def _returned(self, select: exp.Select, subject: str) -> str:
+        distinct = select.args.get("distinct")
+        once = ""
+        if distinct is not None:
+            on = distinct.args.get("on")
+            once = ", each different row once (DISTINCT)"
+            if on is not None:
+                once = f", only the first row for each {self._say.listed(on.expressions or [on])} (DISTINCT ON)"
+        unit = "row that is left"
+        if select.args.get("group") is not None:
+            unit = "group"
+        elif any(is_aggregate(node) and _is_own(node, select) for node in select.walk()):
+            return f"{subject} returns a single row{once}: {self._say.listed(select.expressions)}."
+        if select.args.get("from_") is None:
+            return f"{subject} returns {self._say.listed(select.expressions)}{once}."
+        return f"{subject} returns, for each {unit}{once}, {self._say.listed(select.expressions)}."
+
+    def _group(self, group: exp.Expr, select: exp.Select, subject: str) -> str:
+        keys = [in_place(one, select) for one in group.expressions]
+        words = f"{subject} makes one group of the rows for each different {self._say.listed(keys)}" if keys else ""
+        for argument, name in _SUBTOTALS:
+            for one in group.args.get(argument) or ():
+                listed = self._say.listed(one.expressions) if isinstance(one, exp.Expr) else ""
+                words = words or f"{subject} makes groups of the rows"
+                words += f", with subtotals by {listed} ({name})" if listed else f", with subtotals ({name})"
+        if group.args.get("all"):
+            words = (
+                f"{subject} makes one group of the rows for each combination of what is not aggregated (GROUP BY ALL)"
+            )
+        return f"{words or f'{subject} groups the rows'}."
+
+    def _ending(self, query: exp.Expr, subject: str) -> Iterator[str]:
+        order, limit, offset = (query.args.get(name) for name in ("order", "limit", "offset"))
+        whose = "The result" if subject == "It" else f"{subject}'s result" if "'" not in subject else subject
+        if order is not None:
+            keys = [self._key(one, query) for one in order.expressions]
+            yield f"{whose} is sorted by {joined(keys)} (ORDER BY)."
+            yield from self.subqueries()
+        if offset is not None:
+            yield f"{whose} leaves out the first {self._rows(offset.expression)} (OFFSET)."
+        if limit is not None:
+            yield from self._limit(limit, whose, is_sorted=order is not None)
+        for lock in query.args.get("locks") or ():
+            yield f"The rows are locked: {self._say.sql(lock)}."
+
+    def _limit(self, limit: exp.Expr, whose: str, *, is_sorted: bool) -> Iterator[str]:
+        count = limit.args.get("count" if isinstance(limit, exp.Fetch) else "expression")
+        options = limit.args.get("limit_options")
+        percent = " percent of the" if options is not None and options.args.get("percent") else ""
+        ties = ", and those that are equal to the last" if options is not None and options.args.get("with_ties") else ""
+        which = "the first" if is_sorted else "at most"
+        rows = self._rows(count) if count is not None else "1 row"
+        if percent:
+            rows = rows.replace(" row", f"{percent} row", 1)
+        yield f"{whose} has {which} {rows} only{ties} (LIMIT)."
+
+    def _rows(self, count: exp.Expr) -> str:
+        words = self._say.of(count)
+        return f"{words} row" if words == "1" else f"{words} rows"
+
+    def _key(self, node: exp.Expr, query: exp.Expr) -> str:
+        if not isinstance(node, exp.Ordered):
+            return self._say.of(node)
+        direction = "descending, the greatest first" if node.args.get("desc") else "ascending, the smallest first"
+        place = node.this
+        if isinstance(place, exp.Literal) and isinstance(query, exp.Select):
+            place = in_place(place, query)
+        elif isinstance(place, exp.Literal):
+            return f"column {self._say.of(place)} ({direction})"
+        return f"{self._say.of(place)} ({direction})"
+
+    def _joins(self, holder: exp.Expr, subject: str) -> Iterator[str]:
+        for join in holder.args.get("joins") or ():
+            yield self._join(join, subject)
+            yield from self.subqueries()
+            yield from self._joins(join.this, subject)
+
+    def _source(self, node: exp.Expr) -> str:
+        if isinstance(node, exp.Table) and isinstance(node.this, exp.Identifier):
+            words = self._say.table(node)
+            return f"{words} after a {self._say.sql(node.args['pivots'][0])}" if node.args.get("pivots") else words
+        inner = node.this if isinstance(node, exp.Lateral) else node
+        if isinstance(inner, exp.Subquery) and isinstance(inner.this, exp.Table):
+            inner = inner.this
+            return self._say.table(inner) if isinstance(inner, exp.Table) else ""
+        words = self._say.of(inner.this if isinstance(inner, exp.Table) else inner)
+        return f"{words}, called {shown_name(node.alias)}" if node.alias else words
+
+    def _join(self, join: exp.Join, subject: str) -> str:
+        source = self._source(join.this)
+        side, kind, method = (str(join.args.get(name) or "").upper() for name in ("side", "kind", "method"))
+        name = join.this.alias_or_name
+        other = shown_name(name) if name else "the other side"
+        link = self._link(join, method)
+        if kind in ("SEMI", "ANTI") or side in ("SEMI", "ANTI"):
+            which = "no row" if "ANTI" in (kind, side) else "a row"
+            return f"{subject} keeps only the rows that match {which} of {source}{link} ({kind or side} join)."
+        if isinstance(join.this, exp.Lateral | exp.Unnest):
+            kept = "; rows for which it gives nothing stay" if side == "LEFT" or join.args.get("outer") else ""
+            return f"{subject} adds, for each row, {source}{link}{kept}."
+        if not link:
+            return f"{subject} combines every row so far with every row of {source} (cross join)."
+        kept = {
+            "": "only rows with a match on both sides stay (inner join)",
+            "LEFT": f"rows without a match stay, with NULL in the columns of {other} (left join)",
+            "RIGHT": f"rows of {other} without a match stay too, with NULL in the other columns, "
+            f"and other rows without one are left out (right join)",
+            "FULL": "rows of both sides without a match stay, with NULL in the columns of the other side (full join)",
+        }.get(side, f"{side.lower()} join")
+        return f"{subject} joins {source}{link}; {kept}."
+
+    def _link(self, join: exp.Join, method: str) -> str:
+        using, condition = join.args.get("using"), join.args.get("on")
+        if using:
+            same: Sequence[str] = [shown_name(part.name) for part in using]
+            return f" on the same {joined(same)} in both (USING)"
+        if isinstance(condition, exp.Boolean) and condition.this:
+            return ""
+        if condition is not None:
+            return f" where {self._say.of(condition)}"
+        return " where all columns of the same name are equal (NATURAL)" if method == "NATURAL" else ""
 
 
-def _set_operation(query: exp.SetOperation, phrases: Phrases) -> Iterator[str]:
-    words = next(words for kind, words in _SET_WORDS.items() if isinstance(query, kind))
-    kept = "duplicates are removed" if query.args.get("distinct") else "duplicates are kept"
-    yield f"Two queries are combined by {query.key.upper()}: {words}; {kept}."
-    yield f"The first: {' '.join(_query(query.left, phrases))}"
-    yield f"The second: {' '.join(_query(query.right, phrases))}"
-    yield from _ending(query, phrases)
-
-
-def _select(select: exp.Select, phrases: Phrases) -> Iterator[str]:
-    start = select.args.get("from_")
-    if start is not None:
-        yield f"It reads {_source(start.this, phrases)}."
-    for join in select.args.get("joins") or ():
-        yield _join(join, phrases)
-    if select.args.get("where") is not None:
-        yield f"It keeps the rows where {phrases.of(select.args['where'].this)}."
-    group = select.args.get("group")
-    if group is not None:
-        yield f"It groups the rows by {phrases.listed([_in_place(one, select) for one in group.expressions])}."
-    if select.args.get("having") is not None:
-        yield f"It keeps the groups where {phrases.of(select.args['having'].this)}."
-    distinct = " without duplicates (DISTINCT)" if select.args.get("distinct") is not None else ""
-    unit = "for each group" if group is not None else "in one row" if _is_one_row(select) else "for each row"
-    yield f"It returns{distinct}, {unit}, {phrases.listed(select.selects)}."
-    yield from _ending(select, phrases)
-
-
-def _in_place(node: exp.Expression, select: exp.Select) -> exp.Expression:
-    """GROUP BY 1 is by the first thing selected."""
-    if isinstance(node, exp.Literal) and node.name.isdigit() and 0 < int(node.name) <= len(select.selects):
-        return select.selects[int(node.name) - 1].unalias()
-    return node
-
-
-def _ending(query: exp.Expression, phrases: Phrases) -> Iterator[str]:
-    if query.args.get("order") is not None:
-        yield f"The result is sorted by {phrases.ordering(query.args['order'])}."
-    limit, offset = query.args.get("limit"), query.args.get("offset")
-    if offset is not None:
-        yield f"The first {phrases.of(offset.expression)} rows are skipped."
-    if isinstance(limit, exp.Limit):
-        yield f"At most {phrases.of(limit.expression)} rows are returned (LIMIT)."
-    elif isinstance(limit, exp.Fetch) and limit.args.get("count") is not None:
-        yield f"At most {phrases.of(limit.args['count'])} rows are returned (FETCH)."
-
-
-def _is_one_row(select: exp.Select) -> bool:
-    return bool(select.selects) and all(
-        isinstance(one.unalias(), exp.AggFunc) or not list(one.find_all(exp.Column)) for one in select.selects
-    ) and any(True for _ in select.find_all(exp.AggFunc))  # fmt: skip
-
-
-def _source(node: exp.Expression, phrases: Phrases) -> str:
-    if isinstance(node, exp.Table):
-        return phrases.table(node)
-    if isinstance(node, exp.Subquery):
-        alias = f", called {node.alias}" if node.alias else ""
-        return f"{phrases.query(node)}{alias}"
-    return phrases.of(node)
-
-
-def _join(join: exp.Join, phrases: Phrases) -> str:
-    source, side = _source(join.this, phrases), str(join.args.get("side") or "").upper()
-    using, condition = join.args.get("using"), join.args.get("on")
-    if using:
-        link = f" where {joined([part.name for part in using])} is the same in both"
-    elif condition is not None:
-        link = f" where {phrases.of(condition)}"
-    elif str(join.args.get("method") or "").upper() == "NATURAL":
-        link = " where all columns of the same name are equal"
-    else:
-        return f"Every row is combined with every row of {source} (a cross join)."
-    kept = {
-        "LEFT": "; rows without a match stay, with NULL in its columns",
-        "RIGHT": f"; rows of {source} without a match stay, with NULL in the others' columns",
-        "FULL": "; rows without a match stay on both sides, with NULL in the other's columns",
-    }.get(side, "")
-    name = f"{side} join" if side else "join"
-    return f"It adds {source}{link} ({name}{kept})."
-
-
-def _other(statement: exp.Expression, phrases: Phrases) -> Iterator[str]:
-    """What would write is described, and never run."""
-    kind = statement.key.upper()
-    target = statement.find(exp.Table)
-    name = phrases.table(target) if target is not None else "the database"
-    if isinstance(statement, exp.Insert):
-        yield f"This statement would insert rows into {name}."
-        if isinstance(statement.expression, exp.Query):
-            yield f"The rows come from a query: {' '.join(_query(statement.expression, phrases))}"
-    elif isinstance(statement, exp.Delete):
-        yield f"This statement would delete rows of {name}."
-    elif isinstance(statement, exp.Update):
-        changed = joined([phrases.of(one) for one in statement.expressions])
-        yield f"This statement would change rows of {name}: {changed}."
-    elif isinstance(statement, exp.Create | exp.Drop | exp.Alter | exp.TruncateTable):
-        what = str(statement.args.get("kind") or "table").lower()
-        words = {"CREATE": "make", "DROP": "remove", "ALTER": "change", "TRUNCATETABLE": "empty"}[kind]
-        yield f"This statement would {words} the {what} {name}."
-    elif isinstance(statement, exp.Command):
-        yield f"This is the command {str(statement.this).upper()}."
-    else:
-        yield f"This is a statement of the kind {kind}."
-    where = statement.args.get("where")
-    if where is not None:
-        yield f"It concerns the rows where {phrases.of(where.this)}."
-    elif isinstance(statement, exp.Delete | exp.Update):
-        yield "It has no condition: all rows are concerned."
-    yield "It is not run."
+def _is_own(node: exp.Expr, select: exp.Select) -> bool:
+    """Whether an aggregate is the SELECT's own: not a subquery's, and not one over a window."""
+    return node.find_ancestor(exp.Select) is select and not isinstance(node.find_ancestor(exp.Window), exp.Window)

@@ -19,7 +19,7 @@ _OTHERS = ("postgres", "mysql", "sqlite", "tsql", "bigquery", "duckdb", "snowfla
 def explain(case: Case) -> Answer:
     """The statement in words. It is read, never run; on a registered database its plan is asked for."""
     statement, dialect, warnings = read_anyhow(case.task.query, case.task.dialect)
-    names = Resolution() if case.schema is None else resolve(statement, case.schema)
+    names = resolve(statement, case.schema, dialect)
     explanation = explained(statement, names, dialect)
     for text in case.task.proposals:
         if keeps_facts(text, explanation.facts, case.schema):
@@ -44,7 +44,7 @@ def explain(case: Case) -> Answer:
 
 def explained(statement: exp.Expression, names: Resolution, dialect: str) -> Explanation:
     """Facts and sentences of a statement whose names were resolved."""
-    return Explanation("\n".join(sentences(statement, names, dialect)), facts_of(statement, names))
+    return Explanation("\n".join(sentences(statement, names, dialect)), facts_of(statement, names, dialect))
 
 
 def read_anyhow(sql: str, dialect: str) -> tuple[exp.Expression, str, list[str]]:
