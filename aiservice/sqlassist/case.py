@@ -22,11 +22,11 @@ class Case:
     live: Live | None
     _stack: ExitStack = field(default_factory=ExitStack)
 
-    def runner(self, *statements: exp.Expression) -> Runner:
+    def runner(self, *statements: exp.Expr) -> Runner:
         """The database where there is one, else a scratch copy whose rows make a difference to these statements."""
         return self.live or self.scratch(*statements)
 
-    def scratch(self, *statements: exp.Expression) -> Runner:
+    def scratch(self, *statements: exp.Expr) -> Runner:
         """A copy of the schema with made rows, closed with the case."""
         assert self.schema is not None
         return self._stack.enter_context(open_scratch(self.schema, self.task.dialect, statements=statements))

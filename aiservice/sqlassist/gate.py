@@ -53,7 +53,7 @@ _DANGEROUS_NODES = tuple(
 )
 
 
-def read_one(sql: str, dialect: str) -> exp.Expression:
+def read_one(sql: str, dialect: str) -> exp.Expr:
     """The one statement of a text, parsed; raises `StatementRefused` for none, for more, and for what is no SQL."""
     statements = parse(sql, dialect)
     if not statements:
@@ -63,7 +63,7 @@ def read_one(sql: str, dialect: str) -> exp.Expression:
     return statements[0]
 
 
-def parse(sql: str, dialect: str) -> list[exp.Expression]:
+def parse(sql: str, dialect: str) -> list[exp.Expr]:
     """All statements of a text; raises `StatementRefused` with line and column of what could not be read."""
     if len(sql) > STATEMENT_CHARACTERS_MAX:
         raise StatementRefused(
@@ -109,14 +109,14 @@ def depth(sql: str) -> int:
     return deepest
 
 
-def ensure_read(statement: exp.Expression) -> None:
+def ensure_read(statement: exp.Expr) -> None:
     """Raises `StatementRefused` with the reason unless the statement only reads."""
     reason = objection(statement)
     if reason is not None:
         raise StatementRefused(reason, param="query")
 
 
-def objection(statement: exp.Expression) -> str | None:
+def objection(statement: exp.Expr) -> str | None:
     """Why a statement is more than a read; None for one that only reads."""
     if not isinstance(_bare(statement), _READS):
         return f"Only queries may be run; this is {_kind(statement)}."
@@ -127,18 +127,18 @@ def objection(statement: exp.Expression) -> str | None:
     return None
 
 
-def _bare(statement: exp.Expression) -> exp.Expression:
-    while isinstance(statement, exp.Paren | exp.Subquery) and isinstance(statement.this, exp.Expression):
+def _bare(statement: exp.Expr) -> exp.Expr:
+    while isinstance(statement, exp.Paren | exp.Subquery) and isinstance(statement.this, exp.Expr):
         statement = statement.this
     return statement
 
 
-def _kind(statement: exp.Expression) -> str:
+def _kind(statement: exp.Expr) -> str:
     name = statement.this if isinstance(statement, exp.Command) and isinstance(statement.this, str) else statement.key
     return f"{str(name).upper()}"
 
 
-def _objection_to(node: exp.Expression) -> str | None:
+def _objection_to(node: exp.Expr) -> str | None:
     if isinstance(node, _WRITES) and not isinstance(node, _READS):
         return f"The query contains {_kind(node)}, which may change something."
     if isinstance(node, exp.Lock) and node.args.get("update"):
@@ -162,7 +162,7 @@ def _is_file(table: exp.Table) -> bool:
     )
 
 
-def _objection_to_function(node: exp.Expression) -> str | None:
+def _objection_to_function(node: exp.Expr) -> str | None:
     if isinstance(node, _DANGEROUS_NODES):
         return f"The function {node.key.upper()} is not let through."
     if not isinstance(node, exp.Func):

@@ -27,8 +27,10 @@ def _edges(schema: Schema) -> Mapping[str, Sequence[Step]]:
             target = schema.table(key.table)
             if target is None or len(key.columns) != len(key.references):
                 continue
-            edges[table.name].append(Step(target, tuple(zip(key.columns, key.references, strict=True)), is_to_many=False))
-            edges[target.name].append(Step(table, tuple(zip(key.references, key.columns, strict=True)), is_to_many=True))
+            there = tuple(zip(key.columns, key.references, strict=True))
+            back = tuple(zip(key.references, key.columns, strict=True))
+            edges[table.name].append(Step(target, there, is_to_many=False))
+            edges[target.name].append(Step(table, back, is_to_many=True))
     return edges
 
 

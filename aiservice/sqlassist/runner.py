@@ -37,6 +37,6 @@ class Runner(Protocol):
     is_live: bool
     dialect: str
 
-    def run(self, statement: exp.Expression, *, rows_max: int = ROWS_MAX, seconds: float = RUN_S) -> Rows:
+    def run(self, statement: exp.Expr, *, rows_max: int = ROWS_MAX, seconds: float = RUN_S) -> Rows:
         """The statement's rows; it was parsed in the case's dialect. Raises `RunFailed`."""
         ...

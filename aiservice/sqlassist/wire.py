@@ -90,5 +90,5 @@ class Failed(msgspec.Struct, tag="failed", frozen=True):
 Call = Assist | Ask | Run
 Outcome = Answered | Briefed | Listed | Failed
 encoder = msgspec.msgpack.Encoder()
-calls = msgspec.msgpack.Decoder(Call)
-outcomes = msgspec.msgpack.Decoder(Outcome)
+calls: msgspec.msgpack.Decoder[Call] = msgspec.msgpack.Decoder(Call)
+outcomes: msgspec.msgpack.Decoder[Outcome] = msgspec.msgpack.Decoder(Outcome)

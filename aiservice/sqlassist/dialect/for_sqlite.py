@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 from sqlglot import exp
 
-Printer = Callable[[exp.Expression, str], exp.Expression]
+Printer = Callable[[exp.Expr, str], exp.Expr]
 _UNITS = {
     "SECOND": ("second", 1), "MINUTE": ("minute", 1), "HOUR": ("hour", 1), "DAY": ("day", 1), "WEEK": ("day", 7),
     "MONTH": ("month", 1), "QUARTER": ("month", 3), "YEAR": ("year", 1), "DECADE": ("year", 10),
@@ -35,10 +35,10 @@ _ALTERNATIVES = re.compile(r"^\(?(?P<words>[\w .@+-]+(\|[\w .@+-]+)*)\)?$")
 _SECONDS_A_DAY = 86_400
 
 
-def for_sqlite(statement: exp.Expression, source: str) -> exp.Expression:
+def for_sqlite(statement: exp.Expr, source: str) -> exp.Expr:
     """A copy of the statement in SQLite's words; raises `ValueError` where there are none."""
 
-    def spelled(node: exp.Expression) -> exp.Expression:
+    def spelled(node: exp.Expr) -> exp.Expr:
         printer = _PRINTERS.get(type(node))
         return node if printer is None else printer(node, source)
 
@@ -46,7 +46,7 @@ def for_sqlite(statement: exp.Expression, source: str) -> exp.Expression:
     return _bottom_up(statement.copy(), spelled)
 
 
-def _bottom_up(root: exp.Expression, change: Callable[[exp.Expression], exp.Expression]) -> exp.Expression:
+def _bottom_up(root: exp.Expr, change: Callable[[exp.Expr], exp.Expr]) -> exp.Expr:
     for node in reversed(list(root.walk())):
         changed = change(node)
         if changed is not node:
@@ -57,40 +57,40 @@ def _bottom_up(root: exp.Expression, change: Callable[[exp.Expression], exp.Expr
     return root
 
 
-def call(name: str, *arguments: exp.Expression | str | int | None) -> exp.Expression:
+def call(name: str, *arguments: exp.Expr | str | int | None) -> exp.Expr:
     """A function of SQLite's; texts become literals."""
     nodes = [exp.convert(one) if isinstance(one, str | int) else one for one in arguments if one is not None]
     return exp.Anonymous(this=name, expressions=nodes)
 
 
-def _unit(node: exp.Expression | None, default: str = "DAY") -> str:
+def _unit(node: exp.Expr | None, default: str = "DAY") -> str:
     name = default if node is None else node.name.upper()
     name = name.removesuffix("S") if name not in ("S", "SS") else name
     return _SHORT.get(name, name)
 
 
-def _is_instant(node: exp.Expression) -> bool:
+def _is_instant(node: exp.Expr) -> bool:
     """Whether it has a time of day for certain, so that a day's shift must keep it."""
     if isinstance(node, exp.CurrentTimestamp | exp.CurrentDatetime | exp.Localtimestamp):
         return True
     return isinstance(node, exp.Anonymous) and node.name.upper() == "DATETIME"
 
 
-def _moment(node: exp.Expression) -> exp.Expression:
+def _moment(node: exp.Expr) -> exp.Expr:
     """What stands for now, as SQLite's functions take it."""
     if isinstance(node, exp.CurrentDate | exp.CurrentTimestamp | exp.CurrentDatetime | exp.Localtimestamp):
         return exp.Literal.string("now")
     return node
 
 
-def shifted(base: exp.Expression, amount: exp.Expression, unit: str, *, sign: int) -> exp.Expression:
+def shifted(base: exp.Expr, amount: exp.Expr, unit: str, *, sign: int) -> exp.Expr:
     """`DATE(base, '-7 days')`; DATETIME where a time of day is in it."""
     if unit not in _UNITS:
         raise ValueError(f"an interval of {unit}")
     word, times = _UNITS[unit]
     function = "DATETIME" if unit in _TIMES or _is_instant(base) else "DATE"
     number = _number(amount)
-    modifier: exp.Expression
+    modifier: exp.Expr
     if number is not None:
         total = number * times * sign
         modifier = exp.Literal.string(f"{total:+g} {word}{'' if abs(total) == 1 else 's'}")
@@ -100,7 +100,7 @@ def shifted(base: exp.Expression, amount: exp.Expression, unit: str, *, sign: in
     return call(function, _moment(base), modifier)
 
 
-def _number(node: exp.Expression) -> float | None:
+def _number(node: exp.Expr) -> float | None:
     negative = isinstance(node, exp.Neg)
     inner = node.this if negative else node
     if isinstance(inner, exp.Paren):
@@ -116,7 +116,7 @@ def _number(node: exp.Expression) -> float | None:
     return -value if negative else value
 
 
-def _interval(node: exp.Expression) -> tuple[exp.Expression, str] | None:
+def _interval(node: exp.Expr) -> tuple[exp.Expr, str] | None:
     """Amount and unit of an interval, also of those that are one text: `INTERVAL '6 months'`."""
     if not isinstance(node, exp.Interval):
         return None
@@ -128,7 +128,7 @@ def _interval(node: exp.Expression) -> tuple[exp.Expression, str] | None:
     return exp.convert(int(match[1])), _unit(exp.var(match[2]))
 
 
-def _arithmetic(node: exp.Expression, source: str) -> exp.Expression:
+def _arithmetic(node: exp.Expr, source: str) -> exp.Expr:
     sign = -1 if isinstance(node, exp.Sub) else 1
     interval = _interval(node.expression)
     if interval is not None:
@@ -143,7 +143,7 @@ def _arithmetic(node: exp.Expression, source: str) -> exp.Expression:
     return node
 
 
-def _is_date(node: exp.Expression) -> bool:
+def _is_date(node: exp.Expr) -> bool:
     if isinstance(node, exp.CurrentDate):
         return True
     if isinstance(node, exp.Cast):
@@ -151,14 +151,14 @@ def _is_date(node: exp.Expression) -> bool:
     return isinstance(node, exp.Anonymous) and node.name.upper() in ("DATE", "DATETIME")
 
 
-def _days(later: exp.Expression, earlier: exp.Expression) -> exp.Expression:
+def _days(later: exp.Expr, earlier: exp.Expr) -> exp.Expr:
     difference = exp.Sub(
         this=call("JULIANDAY", _moment(later.copy())), expression=call("JULIANDAY", _moment(earlier.copy()))
     )
     return exp.Paren(this=difference)
 
 
-def _add(node: exp.Expression, source: str) -> exp.Expression:
+def _add(node: exp.Expr, source: str) -> exp.Expr:
     sign = -1 if "Sub" in type(node).__name__ else 1
     amount, unit = node.expression, node.args.get("unit")
     interval = _interval(amount)
@@ -167,11 +167,11 @@ def _add(node: exp.Expression, source: str) -> exp.Expression:
     return shifted(node.this.copy(), amount, _unit(unit), sign=sign)
 
 
-def _add_months(node: exp.Expression, source: str) -> exp.Expression:
+def _add_months(node: exp.Expr, source: str) -> exp.Expr:
     return shifted(node.this.copy(), node.expression, "MONTH", sign=1)
 
 
-def _difference(node: exp.Expression, source: str) -> exp.Expression:
+def _difference(node: exp.Expr, source: str) -> exp.Expr:
     later, earlier, unit = node.this, node.expression, _unit(node.args.get("unit"))
     if unit in ("YEAR", "MONTH", "QUARTER"):
         return _months_between(later, earlier, unit)
@@ -186,34 +186,34 @@ def _difference(node: exp.Expression, source: str) -> exp.Expression:
     return _whole(days if factor == 1 else exp.Mul(this=days, expression=exp.convert(factor)))
 
 
-def _months_between(later: exp.Expression, earlier: exp.Expression, unit: str) -> exp.Expression:
-    def count(node: exp.Expression) -> exp.Expression:
+def _months_between(later: exp.Expr, earlier: exp.Expr, unit: str) -> exp.Expr:
+    def count(node: exp.Expr) -> exp.Expr:
         year = _part(node.copy(), "%Y")
         if unit == "YEAR":
             return year
         month = exp.Add(this=exp.Mul(this=year, expression=exp.convert(12)), expression=_part(node.copy(), "%m"))
         return exp.Paren(this=month)
 
-    difference: exp.Expression = exp.Sub(this=count(later), expression=count(earlier))
+    difference: exp.Expr = exp.Sub(this=count(later), expression=count(earlier))
     if unit == "QUARTER":
         difference = exp.Div(this=exp.Paren(this=difference), expression=exp.convert(3))
     return exp.Paren(this=difference)
 
 
-def _whole(node: exp.Expression) -> exp.Expression:
+def _whole(node: exp.Expr) -> exp.Expr:
     return exp.cast(node, "INTEGER")
 
 
-def _part(node: exp.Expression, form: str) -> exp.Expression:
+def _part(node: exp.Expr, form: str) -> exp.Expr:
     return exp.cast(call("STRFTIME", form, _moment(node)), "INTEGER")
 
 
-def _extract(node: exp.Expression, source: str) -> exp.Expression:
+def _extract(node: exp.Expr, source: str) -> exp.Expr:
     unit = _SHORT.get(node.this.name.upper(), node.this.name.upper())
     return part_of(node.expression.copy(), unit, source)
 
 
-def part_of(moment: exp.Expression, unit: str, source: str) -> exp.Expression:
+def part_of(moment: exp.Expr, unit: str, source: str) -> exp.Expr:
     """A part of a date as a number; days of the week as the source counts them."""
     if unit in _PARTS:
         return _part(moment, _PARTS[unit])
@@ -234,7 +234,7 @@ def part_of(moment: exp.Expression, unit: str, source: str) -> exp.Expression:
     raise ValueError(f"the part {unit} of a date")
 
 
-def _epoch(moment: exp.Expression) -> exp.Expression:
+def _epoch(moment: exp.Expr) -> exp.Expr:
     """Seconds: of a difference of dates, which became days, or since 1970."""
     inner = moment.this if isinstance(moment, exp.Paren) else moment
     if isinstance(inner, exp.Sub):
@@ -243,18 +243,18 @@ def _epoch(moment: exp.Expression) -> exp.Expression:
     return _part(moment, "%s")
 
 
-def _is_julian(node: exp.Expression) -> bool:
+def _is_julian(node: exp.Expr) -> bool:
     return isinstance(node, exp.Anonymous) and node.name.upper() == "JULIANDAY"
 
 
 def _named_part(unit: str) -> Printer:
-    def printer(node: exp.Expression, source: str) -> exp.Expression:
+    def printer(node: exp.Expr, source: str) -> exp.Expr:
         return part_of(_undated(node.this).copy(), unit, source)
 
     return printer
 
 
-def _undated(node: exp.Expression) -> exp.Expression:
+def _undated(node: exp.Expr) -> exp.Expr:
     """YEAR(DATE(x)) is YEAR(x)."""
     is_date = isinstance(node, exp.TsOrDsToDate) or (
         isinstance(node, exp.Anonymous) and node.name.upper() == "DATE" and len(node.expressions) == 1
@@ -262,15 +262,15 @@ def _undated(node: exp.Expression) -> exp.Expression:
     if not is_date:
         return node
     inner = node.this if isinstance(node, exp.TsOrDsToDate) else node.expressions[0]
-    assert isinstance(inner, exp.Expression)
+    assert isinstance(inner, exp.Expr)
     return inner
 
 
-def _truncated(node: exp.Expression, source: str) -> exp.Expression:
+def _truncated(node: exp.Expr, source: str) -> exp.Expr:
     return truncated(node.this.copy(), _unit(node.args.get("unit")), source)
 
 
-def truncated(moment: exp.Expression, unit: str, source: str) -> exp.Expression:
+def truncated(moment: exp.Expr, unit: str, source: str) -> exp.Expr:
     """The beginning of the second to year that a moment is in."""
     moment = _moment(moment)
     if unit in _TRUNCATED:
@@ -289,7 +289,7 @@ def truncated(moment: exp.Expression, unit: str, source: str) -> exp.Expression:
     raise ValueError(f"a truncation to {unit}")
 
 
-def _to_text(node: exp.Expression, source: str) -> exp.Expression:
+def _to_text(node: exp.Expr, source: str) -> exp.Expr:
     form = node.args.get("format")
     if not isinstance(form, exp.Literal):
         raise ValueError("a date format that is no constant")
@@ -298,31 +298,31 @@ def _to_text(node: exp.Expression, source: str) -> exp.Expression:
     return call("STRFTIME", form.name, _moment(_undated(node.this).copy()))
 
 
-def _to_date(node: exp.Expression, source: str) -> exp.Expression:
+def _to_date(node: exp.Expr, source: str) -> exp.Expr:
     return call("DATE", _moment(node.this.copy()))
 
 
-def _to_datetime(node: exp.Expression, source: str) -> exp.Expression:
+def _to_datetime(node: exp.Expr, source: str) -> exp.Expr:
     return call("DATETIME", _moment(node.this.copy()))
 
 
-def _same(node: exp.Expression, source: str) -> exp.Expression:
+def _same(node: exp.Expr, source: str) -> exp.Expr:
     """A conversion that SQLite's functions do themselves."""
     inner = node.this
-    assert isinstance(inner, exp.Expression)
+    assert isinstance(inner, exp.Expr)
     return inner.copy()
 
 
-def _from_parts(node: exp.Expression, source: str) -> exp.Expression:
+def _from_parts(node: exp.Expr, source: str) -> exp.Expr:
     parts = [node.args[name].copy() for name in ("year", "month", "day")]
     return call("DATE", call("PRINTF", "%04d-%02d-%02d", *parts))
 
 
-def _last_day(node: exp.Expression, source: str) -> exp.Expression:
+def _last_day(node: exp.Expr, source: str) -> exp.Expr:
     return call("DATE", _moment(_undated(node.this).copy()), "start of month", "+1 month", "-1 day")
 
 
-def _cast(node: exp.Expression, source: str) -> exp.Expression:
+def _cast(node: exp.Expr, source: str) -> exp.Expr:
     if node.is_type("date"):
         return call("DATE", _moment(node.this.copy()))
     if node.is_type("timestamp", "datetime", "timestamptz", "datetime2", "timestampltz", "smalldatetime"):
@@ -332,7 +332,7 @@ def _cast(node: exp.Expression, source: str) -> exp.Expression:
     return node
 
 
-def _matches(node: exp.Expression, source: str) -> exp.Expression:
+def _matches(node: exp.Expr, source: str) -> exp.Expr:
     """A pattern of plain alternatives is LIKE; SQLite has no other regular expressions."""
     pattern = node.expression
     text = pattern.name if isinstance(pattern, exp.Literal) else ""
@@ -348,7 +348,7 @@ def _matches(node: exp.Expression, source: str) -> exp.Expression:
     return likes[0] if len(likes) == 1 else exp.Paren(this=exp.or_(*likes))
 
 
-def _anonymous(node: exp.Expression, source: str) -> exp.Expression:
+def _anonymous(node: exp.Expr, source: str) -> exp.Expr:
     name, arguments = node.name.upper(), node.expressions
     if name in ("NOW", "SYSDATETIME", "SYSUTCDATETIME", "GETUTCDATE", "UTC_TIMESTAMP", "LOCALTIMESTAMP"):
         return call("DATETIME", "now")
@@ -372,7 +372,7 @@ _ADDS = tuple(
         "TimeSub",
     )
 )  # fmt: skip
-_PRINTERS: Mapping[type[exp.Expression], Printer] = {
+_PRINTERS: Mapping[type[exp.Expr], Printer] = {
     exp.Add: _arithmetic,
     exp.Sub: _arithmetic,
     **dict.fromkeys(_ADDS, _add),

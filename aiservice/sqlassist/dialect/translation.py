@@ -11,7 +11,7 @@ class Untranslatable(Exception):
     """The target has no words for something in the statement; the message names it."""
 
 
-def translate(statement: exp.Expression, source: str, target: str) -> str:
+def translate(statement: exp.Expr, source: str, target: str) -> str:
     """The statement as text of the target dialect; raises `Untranslatable`.
 
     SQLite has few functions of its own, so that what others call by name is spelled out for it (`for_sqlite`); between

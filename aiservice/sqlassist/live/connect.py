@@ -21,7 +21,7 @@ class Live(Protocol):
     is_live: bool
     dialect: str
 
-    def run(self, statement: exp.Expression, *, rows_max: int = 1_000, seconds: float = 1.0) -> Rows:
+    def run(self, statement: exp.Expr, *, rows_max: int = 1_000, seconds: float = 1.0) -> Rows:
         """As `Runner.run`; the statement was parsed in the database's own dialect."""
         ...
 
@@ -29,7 +29,7 @@ class Live(Protocol):
         """Tables, keys and sampled values; at most a minute old."""
         ...
 
-    def plan(self, statement: exp.Expression) -> dict[str, Any]:
+    def plan(self, statement: exp.Expr) -> dict[str, Any]:
         """`{"unit", "cost", "text"}` of EXPLAIN; raises `RunFailed`."""
         ...
 

@@ -82,7 +82,7 @@ class MysqlDatabase:
             row = cursor.fetchone()
         self._is_mariadb = row is not None and "mariadb" in str(row[0]).lower()
 
-    def run(self, statement: exp.Expression, *, rows_max: int = ROWS_MAX, seconds: float = RUN_S) -> Rows:
+    def run(self, statement: exp.Expr, *, rows_max: int = ROWS_MAX, seconds: float = RUN_S) -> Rows:
         names, rows = self._fetch(statement.sql(dialect="mysql"), rows_max, seconds)
         return Rows(names, tuple(rows[:rows_max]), len(rows) > rows_max)
 
@@ -92,7 +92,7 @@ class MysqlDatabase:
             shelf.append(self._read())
         return shelf[0]
 
-    def plan(self, statement: exp.Expression) -> dict[str, Any]:
+    def plan(self, statement: exp.Expr) -> dict[str, Any]:
         names, rows = self._fetch(f"EXPLAIN {statement.sql(dialect='mysql')}", ROWS_MAX, RUN_S)
         places = [index for index, name in enumerate(names) if name.lower() == "rows"]
         cost = 1

@@ -107,7 +107,7 @@ class PostgresDatabase:
         self._connection = connection
         self._url = url
 
-    def run(self, statement: exp.Expression, *, rows_max: int = ROWS_MAX, seconds: float = RUN_S) -> Rows:
+    def run(self, statement: exp.Expr, *, rows_max: int = ROWS_MAX, seconds: float = RUN_S) -> Rows:
         names, _, rows = self._await(self._fetch(statement.sql(dialect="postgres"), rows_max, seconds))
         return Rows(names, tuple(rows[:rows_max]), len(rows) > rows_max)
 
@@ -115,7 +115,7 @@ class PostgresDatabase:
         moment = int(time.monotonic() // SCHEMA_S)
         return _kept(self._url, moment) or _keep(self._url, moment, self._await(self._read()))
 
-    def plan(self, statement: exp.Expression) -> dict[str, Any]:
+    def plan(self, statement: exp.Expr) -> dict[str, Any]:
         sql = f"EXPLAIN (FORMAT JSON) {statement.sql(dialect='postgres')}"
         _, _, rows = self._await(self._fetch(sql, 1, RUN_S))
         plan = msgspec.json.decode(rows[0][0])[0]["Plan"]
@@ -155,7 +155,7 @@ class PostgresDatabase:
     async def _fetch(
         self, sql: str, rows_max: int, seconds: float
     ) -> tuple[tuple[str, ...], tuple[str, ...], list[tuple[Any, ...]]]:
-        """Through a cursor of a READ ONLY transaction that is rolled back: one statement, and no more rows than asked."""
+        """Through a cursor of a READ ONLY transaction that is rolled back: one statement, no more rows than asked."""
         transaction = self._connection.transaction(readonly=True)
         await transaction.start()
         try:

@@ -22,7 +22,7 @@ class Sampler:
 
     def wants(self, column: Column) -> bool:
         """Whether a column's values are looked at; each that is counts."""
-        if column.kind != "text" and column.kind != "unknown":
+        if column.kind not in {"text", "unknown"}:
             return False
         self._left -= 1
         return self._left >= 0

@@ -52,14 +52,14 @@ class SqliteFile:
         self._path = path
         self._guard = Guard(connection)
 
-    def run(self, statement: exp.Expression, *, rows_max: int = ROWS_MAX, seconds: float = RUN_S) -> Rows:
+    def run(self, statement: exp.Expr, *, rows_max: int = ROWS_MAX, seconds: float = RUN_S) -> Rows:
         return self._guard.run(statement.sql(dialect="sqlite"), rows_max=rows_max, seconds=seconds)
 
     def schema(self) -> Schema:
         moment = int(time.monotonic() // SCHEMA_S)
         return _read(str(self._path), self._path.stat().st_mtime_ns, moment)
 
-    def plan(self, statement: exp.Expression) -> dict[str, Any]:
+    def plan(self, statement: exp.Expr) -> dict[str, Any]:
         sql = statement.sql(dialect="sqlite")
         steps = self._guard.run(sql, rows_max=ROWS_MAX, seconds=RUN_S).steps
         rows = self._guard.explain(sql)
@@ -81,7 +81,7 @@ class SqliteFile:
 
 
 @lru_cache(maxsize=32)
-def _read(path: str, changed_ns: int, moment: int) -> Schema:
+def _read(path: str, _changed_ns: int, _moment: int) -> Schema:
     """The file's schema, kept for its time of change and for a minute."""
     connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, timeout=1.0)
     with closing(connection):
@@ -135,7 +135,8 @@ def _foreign_keys(connection: sqlite3.Connection, name: str) -> tuple[ForeignKey
 def _indexes(
     connection: sqlite3.Connection, name: str, primary_key: tuple[str, ...]
 ) -> tuple[tuple[tuple[str, ...], ...], tuple[tuple[str, ...], ...]]:
-    unique, plain = [], []
+    unique: list[tuple[str, ...]] = []
+    plain: list[tuple[str, ...]] = []
     rows = connection.execute('SELECT name, "unique", partial FROM pragma_index_list(?)', (name,)).fetchall()
     for index, is_unique, is_partial in rows:
         parts = connection.execute("SELECT name FROM pragma_index_info(?)", (index,)).fetchall()

@@ -5,7 +5,6 @@ import asyncio
 import gc
 import os
 import signal
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -41,4 +40,4 @@ async def _run(pool: Pool, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

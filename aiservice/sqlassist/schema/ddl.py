@@ -35,7 +35,7 @@ def read_schema(text: str, dialect: str) -> Schema:
     return with_keys(Schema(found))
 
 
-def _statements(text: str, dialect: str) -> Sequence[exp.Expression]:
+def _statements(text: str, dialect: str) -> Sequence[exp.Expr]:
     """Read in the asked dialect, else in the first other that can."""
     first: SqlglotError | RecursionError | None = None
     for name in (dialect, *(other for other in _OTHERS if other != dialect)):
@@ -83,7 +83,7 @@ class _Reader:
     def __init__(self) -> None:
         self.drafts: dict[str, _Draft] = {}
 
-    def read(self, statement: exp.Expression) -> None:
+    def read(self, statement: exp.Expr) -> None:
         if isinstance(statement, exp.Create):
             self._create(statement)
         elif isinstance(statement, exp.Alter):
@@ -143,7 +143,7 @@ class _Reader:
                 draft.columns[name] = replace(column, comment=text, values=values)
 
 
-def _part(draft: _Draft, part: exp.Expression) -> None:
+def _part(draft: _Draft, part: exp.Expr) -> None:
     if isinstance(part, exp.ColumnDef):
         _column(draft, part)
     elif isinstance(part, exp.Identifier | exp.Column):
@@ -176,7 +176,7 @@ def _column(draft: _Draft, definition: exp.ColumnDef) -> None:
     draft.columns[name.lower()] = Column(name, type_text, kind_name, is_nullable, cut(comment), values)
 
 
-def _constraints(draft: _Draft, node: exp.Expression) -> None:
+def _constraints(draft: _Draft, node: exp.Expr) -> None:
     """The keys that a table's own constraint has, or an ALTER TABLE adds."""
     for part in node.walk():
         if isinstance(part, exp.PrimaryKey):
@@ -201,7 +201,7 @@ def _reference(draft: _Draft, columns: tuple[str, ...], reference: exp.Reference
         draft.foreign_keys.append(ForeignKey(columns, target.name, ()))
 
 
-def _names(nodes: Sequence[exp.Expression]) -> tuple[str, ...]:
+def _names(nodes: Sequence[exp.Expr]) -> tuple[str, ...]:
     names = []
     for node in nodes:
         found = node.find(exp.Column) or node.find(exp.Identifier)
@@ -210,7 +210,7 @@ def _names(nodes: Sequence[exp.Expression]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _enum_values(kind: exp.Expression | None) -> tuple[str, ...]:
+def _enum_values(kind: exp.Expr | None) -> tuple[str, ...]:
     if not isinstance(kind, exp.DataType) or kind.this not in (exp.DataType.Type.ENUM, exp.DataType.Type.SET):
         return ()
     return tuple(value.name for value in kind.expressions if isinstance(value, exp.Literal))

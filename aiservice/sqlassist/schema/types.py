@@ -6,21 +6,19 @@ from aiservice.sqlassist.schema.model import Kind
 
 COMMENT_CHARACTERS_MAX = 80
 # First match wins: `DATETIME` has DATE in it, `POINT` has INT.
-_KINDS: tuple[tuple[re.Pattern[str], Kind], ...] = tuple(
-    (re.compile(pattern), kind)
-    for pattern, kind in (
-        (r"TIMESTAMP|DATETIME|SMALLDATETIME", "datetime"),
-        (r"^DATE", "date"),
-        (r"^TIME", "time"),
-        (r"^BOOL|^BIT$|^BIT\(1\)", "boolean"),
-        (r"POINT|INTERVAL|GEO", "unknown"),
-        (r"INT|SERIAL|YEAR|^LONG$", "integer"),
-        (r"REAL|FLOA|DOUB|DEC|NUMERIC|NUMBER|MONEY", "real"),
-        (r"CHAR|TEXT|CLOB|STRING|ENUM|UUID|UNIQUEIDENTIFIER|^SET|NAME|CITEXT|INET", "text"),
-        (r"JSON|VARIANT|OBJECT|MAP|STRUCT|ARRAY", "json"),
-        (r"BLOB|BINARY|BYTE|IMAGE", "binary"),
-    )
+_PATTERNS: tuple[tuple[str, Kind], ...] = (
+    (r"TIMESTAMP|DATETIME|SMALLDATETIME", "datetime"),
+    (r"^DATE", "date"),
+    (r"^TIME", "time"),
+    (r"^BOOL|^BIT$|^BIT\(1\)", "boolean"),
+    (r"POINT|INTERVAL|GEO", "unknown"),
+    (r"INT|SERIAL|YEAR|^LONG$", "integer"),
+    (r"REAL|FLOA|DOUB|DEC|NUMERIC|NUMBER|MONEY", "real"),
+    (r"CHAR|TEXT|CLOB|STRING|ENUM|UUID|UNIQUEIDENTIFIER|^SET|NAME|CITEXT|INET", "text"),
+    (r"JSON|VARIANT|OBJECT|MAP|STRUCT|ARRAY", "json"),
+    (r"BLOB|BINARY|BYTE|IMAGE", "binary"),
 )
+_KINDS = tuple((re.compile(pattern), kind) for pattern, kind in _PATTERNS)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]+")
 _LISTED = re.compile(
     r"(?:values?|one of|either|in|options?|e\.g\.|enum)\s*(?:are|is)?\s*[:=(]\s*(?P<list>[^.;()]{1,400})", re.IGNORECASE

@@ -10,7 +10,7 @@ Constants = Mapping[tuple[str, str], list[str | float]]
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Like, exp.ILike, exp.In, exp.Between)
 
 
-def constants_of(schema: Schema, statements: Iterable[exp.Expression]) -> Constants:
+def constants_of(schema: Schema, statements: Iterable[exp.Expr]) -> Constants:
     """By table and column in lower case. A column without its table is looked for in all tables of the statement."""
     found: dict[tuple[str, str], list[str | float]] = {}
     for statement in statements:
@@ -24,7 +24,7 @@ def constants_of(schema: Schema, statements: Iterable[exp.Expression]) -> Consta
     return found
 
 
-def tables_of(schema: Schema, statements: Iterable[exp.Expression]) -> list[str]:
+def tables_of(schema: Schema, statements: Iterable[exp.Expr]) -> list[str]:
     """The schema's tables that the statements name, with those that their foreign keys point at."""
     names: dict[str, None] = {}
     waiting = [table.name for statement in statements for table in statement.find_all(exp.Table)]

@@ -9,10 +9,10 @@ from sqlglot import exp
 
 from aiservice.sqlassist.dialect import Untranslatable, translate
 from aiservice.sqlassist.runner import ROWS_MAX, RUN_S, Rows, RunFailed
-from aiservice.sqlassist.schema import Schema, Table
+from aiservice.sqlassist.schema import Column, Schema, Table
 from aiservice.sqlassist.scratch.constants import constants_of, tables_of
 from aiservice.sqlassist.scratch.duck import run_on_duck
-from aiservice.sqlassist.scratch.guard import Guard
+from aiservice.sqlassist.scratch.guard import STEPS_PER_CALL, Guard
 from aiservice.sqlassist.scratch.rows import ROWS, RowMaker
 
 _TYPES: Mapping[str, str] = {
@@ -20,37 +20,63 @@ _TYPES: Mapping[str, str] = {
 }  # fmt: skip
 
 
+# Where LIKE tells capitals from small letters; SQLite's own does not.
+_EXACT_LIKE = frozenset(
+    """athena bigquery clickhouse databricks dremio drill druid duckdb exasol hive materialize oracle postgres presto
+    redshift risingwave snowflake spark spark2 teradata trino""".split()
+)
+
+
 @contextmanager
 def open_scratch(
-    schema: Schema, dialect: str, *, statements: Sequence[exp.Expression] = (), seed: int = 1, rows: int = ROWS
+    schema: Schema,
+    dialect: str,
+    *,
+    statements: Sequence[exp.Expression] = (),
+    seed: int = 1,
+    rows: int = ROWS,
+    steps_per_call: int = STEPS_PER_CALL,
 ) -> Iterator["Scratch"]:
-    """A copy of the tables that the statements name, filled so that their constants matter."""
+    """A copy of the tables that the statements name, filled so that their constants matter.
+
+    `rows` is the most that a table gets. Steps are counted `steps_per_call` at a time: fewer count closer, and cost.
+    """
     names = tables_of(schema, statements)
     made = RowMaker(schema, constants_of(schema, statements), seed=seed, rows=rows).make(names)
-    connection = sqlite3.connect(":memory:")
+    connection = sqlite3.connect(":memory:", isolation_level=None)
     with closing(connection):
         tables = [table for name in names if (table := schema.table(name)) is not None]
+        connection.execute(f"PRAGMA case_sensitive_like = {int(dialect in _EXACT_LIKE)}")
+        connection.execute("BEGIN")
         for table in tables:
             _fill(connection, table, made.get(table.name, []))
-        connection.commit()
-        yield Scratch(connection, dialect, tables, made)
+        connection.execute("COMMIT")
+        connection.execute("ANALYZE")
+        yield Scratch(Guard(connection, steps_per_call=steps_per_call), dialect, tables, made)
 
 
 def _fill(connection: sqlite3.Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
-    columns = [
-        exp.ColumnDef(this=exp.to_identifier(column.name, quoted=True), kind=exp.var(_TYPES.get(column.kind, "TEXT")))
-        for column in table.columns
-    ]
-    name = exp.table_(table.name, quoted=True)
-    create = exp.Create(this=exp.Schema(this=name, expressions=columns), kind="TABLE")
-    connection.execute(create.sql(dialect="sqlite"))
-    for number, index in enumerate((table.primary_key, *table.unique, *table.indexes)):
-        if index:
-            listed = ", ".join(exp.to_identifier(part, quoted=True).sql("sqlite") for part in index)
-            label = exp.to_identifier(f"{table.name}_{number}", quoted=True).sql("sqlite")
-            connection.execute(f"CREATE INDEX {label} ON {name.sql('sqlite')} ({listed})")
+    name = exp.table_(table.name, quoted=True).sql("sqlite")
+    columns = ", ".join(_definition(column) for column in table.columns)
+    connection.execute(f"CREATE TABLE {name} ({columns})")
+    keys = [(key, "UNIQUE") for key in (table.primary_key, *table.unique)]
+    for number, (index, kind) in enumerate([*keys, *((columns, "") for columns in table.indexes)]):
+        if index and all(table.column(part) is not None for part in index):
+            listed = ", ".join(_quoted(part) for part in index)
+            label = _quoted(f"{table.name}_{number}")
+            connection.execute(f"CREATE {kind} INDEX {label} ON {name} ({listed})")
     places = ", ".join("?" * len(table.columns))
-    connection.executemany(f"INSERT INTO {name.sql('sqlite')} VALUES ({places})", rows)  # noqa: S608  # names quoted
+    # Keys that differ to the maker of rows may be equal to SQLite, as 1 and 1.0 are.
+    connection.executemany(f"INSERT OR IGNORE INTO {name} VALUES ({places})", rows)  # noqa: S608  # names quoted
+
+
+def _definition(column: Column) -> str:
+    words = (_quoted(column.name), _TYPES.get(column.kind, "TEXT"), "" if column.is_nullable else "NOT NULL")
+    return " ".join(word for word in words if word)
+
+
+def _quoted(name: str) -> str:
+    return exp.to_identifier(name, quoted=True).sql("sqlite")
 
 
 class Scratch:
@@ -60,19 +86,15 @@ class Scratch:
     dialect = "sqlite"
 
     def __init__(
-        self,
-        connection: sqlite3.Connection,
-        dialect: str,
-        tables: Sequence[Table],
-        rows: Mapping[str, list[tuple[Any, ...]]],
+        self, guard: Guard, dialect: str, tables: Sequence[Table], rows: Mapping[str, list[tuple[Any, ...]]]
     ) -> None:
         self._source = dialect
         self._tables = tables
         self._rows = rows
-        self._guard = Guard(connection)
+        self._guard = guard
 
     def run(self, statement: exp.Expression, *, rows_max: int = ROWS_MAX, seconds: float = RUN_S) -> Rows:
-        """In SQLite, or where that has no words for it in DuckDB."""
+        """In SQLite, or where that has no words for it in DuckDB, which counts no steps."""
         try:
             sql = translate(statement, self._source, "sqlite")
             return self._guard.run(sql, rows_max=rows_max, seconds=seconds)
@@ -81,4 +103,11 @@ class Scratch:
         except RunFailed as error:
             if error.kind == "time" or not ("no such function" in error.reason or "syntax" in error.reason):
                 raise
-        return run_on_duck(statement, self._source, self._tables, self._rows, rows_max=rows_max)
+        return run_on_duck(statement, self._source, self._tables, self._rows, rows_max=rows_max, seconds=seconds)
+
+    def plan(self, statement: exp.Expression) -> str:
+        """SQLite's own words for how it will go about a statement, a line a step; raises `RunFailed`."""
+        try:
+            return "\n".join(self._guard.explain(translate(statement, self._source, "sqlite")))
+        except Untranslatable as error:
+            raise RunFailed(str(error)) from None

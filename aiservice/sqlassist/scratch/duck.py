@@ -9,7 +9,7 @@ import duckdb
 from sqlglot import exp
 
 from aiservice.sqlassist.dialect import Untranslatable, translate
-from aiservice.sqlassist.runner import RUN_S, Rows, RunFailed
+from aiservice.sqlassist.runner import Rows, RunFailed
 from aiservice.sqlassist.schema import Table
 
 _CONFIG: Mapping[str, Any] = {
@@ -26,12 +26,13 @@ _TYPES: Mapping[str, str] = {
 
 
 def run_on_duck(
-    statement: exp.Expression,
+    statement: exp.Expr,
     source: str,
     tables: Sequence[Table],
     rows: Mapping[str, list[tuple[Any, ...]]],
     *,
     rows_max: int,
+    seconds: float,
 ) -> Rows:
     """In a memory of its own, without files, network or extensions; raises `RunFailed`."""
     try:
@@ -43,13 +44,13 @@ def run_on_duck(
             for table in tables:
                 _fill(connection, table, rows.get(table.name, []))
             connection.execute("SET lock_configuration = true")
-            return _rows(connection, sql, rows_max)
+            return _rows(connection, sql, rows_max, seconds)
     except duckdb.Error as error:
         raise RunFailed(str(error).splitlines()[0]) from None
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, sql: str, rows_max: int) -> Rows:
-    timer = Timer(RUN_S, connection.interrupt)
+def _rows(connection: duckdb.DuckDBPyConnection, sql: str, rows_max: int, seconds: float) -> Rows:
+    timer = Timer(seconds, connection.interrupt)
     timer.start()
     try:
         result = connection.execute(sql)
@@ -74,7 +75,7 @@ def _fill(connection: duckdb.DuckDBPyConnection, table: Table, rows: Sequence[tu
         fit = [
             tuple(_fitting(cell, column.kind) for cell, column in zip(row, table.columns, strict=True)) for row in rows
         ]
-        connection.executemany(f"INSERT INTO {name} VALUES ({places})", fit)  # noqa: S608  # names quoted
+        connection.executemany(f"INSERT INTO {name} VALUES ({places})", fit)
 
 
 def _fitting(cell: Any, kind: str) -> Any:
