@@ -5,7 +5,7 @@ text into other words, and is not listened to where one of the facts got lost or
 """
 
 from aiservice.sqlassist.explain.facts import facts_of
-from aiservice.sqlassist.explain.rewording import brief, keeps_facts
-from aiservice.sqlassist.explain.service import explain, explained
+from aiservice.sqlassist.explain.rewording import keeps_facts
+from aiservice.sqlassist.explain.service import brief, explain, explained
 
 __all__ = ["brief", "explain", "explained", "facts_of", "keeps_facts"]

@@ -10,6 +10,7 @@ from aiservice.sqlassist.explain.facts import (
     is_aggregate,
     number,
     table_name,
+    tables_of,
 )
 from aiservice.sqlassist.explain.showing import shown_name, shown_sql, shown_value
 from aiservice.sqlassist.names import Resolution
@@ -37,9 +38,10 @@ class Phrases:
     A subquery that has joins, groups or more gets a number instead of words; `take` gives those that were met.
     """
 
-    def __init__(self, names: Resolution, dialect: str) -> None:
+    def __init__(self, statement: exp.Expr, names: Resolution, dialect: str) -> None:
         self._names = names
         self._dialect = dialect
+        self._repeated = _repeated(statement, names)
         self._numbered: list[tuple[str, exp.Expr]] = []
         self._count = 0
 
@@ -106,7 +108,13 @@ class Phrases:
         if not isinstance(node, exp.Ordered):
             return self.of(node)
         direction = "descending" if node.args.get("desc") else "ascending"
-        return f"{self.of(node.this)} ({direction})"
+        return f"{self.of(node.this)} ({direction}{self.nulls(node)})"
+
+    def nulls(self, node: exp.Ordered) -> str:
+        """Where NULLs stand, if that is said and not as the dialect does it anyhow."""
+        tail = node.sql(dialect=self._dialect, comments=False).upper()
+        where = next((end for end in ("FIRST", "LAST") if tail.endswith(f"NULLS {end}")), None)
+        return f", NULLs {where.lower()}" if where is not None else ""
 
     def _column(self, node: exp.Expr) -> str:
         assert isinstance(node, exp.Column)
@@ -116,8 +124,20 @@ class Phrases:
             return f"every column of {shown_name(node.table)}"
         known = self._names.of(node)
         if known is not None:
-            return f"{shown_name(known[0].name)}.{shown_name(known[1].name)}"
-        return ".".join(map(shown_name, filter(None, (_owner(node, self._names), node.name))))
+            owner = node.table if node.table and known[0].name in self._repeated else known[0].name
+            return f"{shown_name(owner)}.{shown_name(known[1].name)}"
+        return ".".join(map(shown_name, filter(None, (self._owner(node), node.name))))
+
+    def _owner(self, column: exp.Column) -> str:
+        """Whose a column is, where the schema does not know: the table that its qualifier stands for."""
+        select = column.find_ancestor(exp.Select)
+        owner: str = column.table
+        if owner and select is not None and id(column) not in self._names.made:
+            for table in select.find_all(exp.Table):
+                name = table_name(table, self._names)
+                if table.alias.lower() == owner.lower() and name not in self._repeated:
+                    return name
+        return owner
 
     def _alias(self, node: exp.Expr) -> str:
         words = self.of(node.this)
@@ -224,16 +244,12 @@ def joined(words: Sequence[str]) -> str:
     return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def _owner(column: exp.Column, names: Resolution) -> str:
-    """Whose a column is, where the schema does not know: the table that its qualifier stands for."""
-    select = column.find_ancestor(exp.Select)
-    if not column.table or select is None or id(column) in names.made:
-        owner: str = column.table
-        return owner
-    for table in select.find_all(exp.Table):
-        if table.alias.lower() == column.table.lower():
-            return table_name(table, names)
-    return str(column.table)
+def _repeated(statement: exp.Expr, names: Resolution) -> frozenset[str]:
+    """The tables that the statement has under several names: their columns need these."""
+    aliases: dict[str, set[str]] = {}
+    for table in tables_of(statement):
+        aliases.setdefault(table_name(table, names), set()).add(table.alias_or_name.lower())
+    return frozenset(name for name, found in aliases.items() if len(found) > 1)
 
 
 def _pattern(pattern: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from sqlglot import exp
 
-from aiservice.sqlassist.explain.facts import in_place, is_aggregate
+from aiservice.sqlassist.explain.facts import in_place, is_aggregate, is_key_pair
 from aiservice.sqlassist.explain.phrases import Phrases, joined
 from aiservice.sqlassist.explain.showing import shown_name
 from aiservice.sqlassist.explain.writes import Writes
@@ -20,7 +20,7 @@ _SUBTOTALS = (("rollup", "ROLLUP"), ("cube", "CUBE"), ("grouping_sets", "GROUPIN
 
 def sentences(statement: exp.Expr, names: Resolution, dialect: str) -> Iterator[str]:
     """In the order in which a database works: sources, joins, conditions, groups, columns, order, limit."""
-    phrases = Phrases(names, dialect)
+    phrases = Phrases(statement, names, dialect)
     story = _Story(phrases)
     if isinstance(statement, exp.Query):
         yield from story.query(statement, "It")
@@ -115,7 +115,8 @@ class _Story:
             once = ", each different row once (DISTINCT)"
             if on is not None:
                 once = f", only the first row for each {self._say.listed(on.expressions or [on])} (DISTINCT ON)"
-        unit = "row that is left"
+        is_filtered = any(select.args.get(name) for name in ("where", "joins", "qualify", "laterals"))
+        unit = "row that is left" if is_filtered else "row"
         if select.args.get("group") is not None:
             unit = "group"
         elif any(is_aggregate(node) and _is_own(node, select) for node in select.walk()):
@@ -171,6 +172,7 @@ class _Story:
         if not isinstance(node, exp.Ordered):
             return self._say.of(node)
         direction = "descending, the greatest first" if node.args.get("desc") else "ascending, the smallest first"
+        direction += self._say.nulls(node)
         place = node.this
         if isinstance(place, exp.Literal) and isinstance(query, exp.Select):
             place = in_place(place, query)
@@ -207,6 +209,8 @@ class _Story:
         if isinstance(join.this, exp.Lateral | exp.Unnest):
             kept = "; rows for which it gives nothing stay" if side == "LEFT" or join.args.get("outer") else ""
             return f"{subject} adds, for each row, {source}{link}{kept}."
+        if not link and kind != "CROSS" and _is_linked_below(join):
+            return f"{subject} also reads {source}; the conditions (WHERE) say which rows of it belong together."
         if not link:
             return f"{subject} combines every row so far with every row of {source} (cross join)."
         kept = {
@@ -228,6 +232,12 @@ class _Story:
         if condition is not None:
             return f" where {self._say.of(condition)}"
         return " where all columns of the same name are equal (NATURAL)" if method == "NATURAL" else ""
+
+
+def _is_linked_below(join: exp.Join) -> bool:
+    """Whether a WHERE has to do what ON does for others."""
+    where = join.parent.args.get("where") if join.parent is not None else None
+    return where is not None and any(is_key_pair(node) for node in where.walk())
 
 
 def _is_own(node: exp.Expr, select: exp.Select) -> bool:

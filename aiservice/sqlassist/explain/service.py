@@ -6,29 +6,41 @@ from aiservice.core.errors import StatementRefused
 from aiservice.sqlassist import gate
 from aiservice.sqlassist.case import Case
 from aiservice.sqlassist.explain.facts import facts_of
-from aiservice.sqlassist.explain.rewording import keeps_facts
+from aiservice.sqlassist.explain.rewording import asked, keeps_facts
 from aiservice.sqlassist.explain.sentences import sentences
+from aiservice.sqlassist.explain.showing import shown_name
 from aiservice.sqlassist.explain.traps import traps
-from aiservice.sqlassist.model import Answer, Explanation, Plan, Verification
+from aiservice.sqlassist.model import Answer, Brief, Explanation, Plan, Verification
 from aiservice.sqlassist.names import Resolution, Unresolved, resolve
 from aiservice.sqlassist.runner import RunFailed
 
-_OTHERS = ("postgres", "mysql", "sqlite", "tsql", "bigquery", "duckdb", "snowflake", "oracle")
+_OTHERS = (
+    "postgres",
+    "mysql",
+    "sqlite",
+    "tsql",
+    "bigquery",
+    "duckdb",
+    "snowflake",
+    "oracle",
+    "clickhouse",
+    "databricks",
+)
+_PROBLEMS_MAX = 20
 
 
 def explain(case: Case) -> Answer:
-    """The statement in words. It is read, never run; on a registered database its plan is asked for."""
+    """The statement in words. It is read, never run; on a registered database its plan is asked for.
+
+    Raises `StatementRefused` for none, for several, and for what can be read in no dialect.
+    """
     statement, dialect, warnings = read_anyhow(case.task.query, case.task.dialect)
     names = resolve(statement, case.schema, dialect)
-    explanation = explained(statement, names, dialect)
-    for text in case.task.proposals:
-        if keeps_facts(text, explanation.facts, case.schema):
-            explanation = Explanation(text.strip(), explanation.facts)
-            break
+    explanation = _reworded(case, explained(statement, names, dialect))
     is_resolved = case.schema is not None and names.is_whole
     verified: tuple[Verification, ...] = ("parsed", "resolved") if is_resolved else ("parsed",)
-    warnings += [said(problem) for problem in names.problems]
-    warnings += traps(statement, names)
+    warnings += [said(problem) for problem in names.problems[:_PROBLEMS_MAX]]
+    warnings += traps(statement, names, dialect)
     return Answer(
         action="explain",
         dialect=dialect,
@@ -42,38 +54,55 @@ def explain(case: Case) -> Answer:
     )
 
 
-def explained(statement: exp.Expression, names: Resolution, dialect: str) -> Explanation:
+def brief(case: Case) -> Brief:
+    """What to ask a model for: our own sentences in other words. Raises `StatementRefused` as `explain` does."""
+    statement, dialect, _ = read_anyhow(case.task.query, case.task.dialect)
+    return asked(explained(statement, resolve(statement, case.schema, dialect), dialect).text)
+
+
+def explained(statement: exp.Expr, names: Resolution, dialect: str) -> Explanation:
     """Facts and sentences of a statement whose names were resolved."""
     return Explanation("\n".join(sentences(statement, names, dialect)), facts_of(statement, names, dialect))
 
 
-def read_anyhow(sql: str, dialect: str) -> tuple[exp.Expression, str, list[str]]:
+def read_anyhow(sql: str, dialect: str) -> tuple[exp.Expr, str, list[str]]:
     """The statement and the dialect it could be read in: the asked one, else the first other, with a warning."""
     try:
-        return gate.read_one(sql, dialect), dialect, []
+        found = gate.parse(sql, dialect)
     except StatementRefused as refusal:
         for other in _OTHERS:
             try:
-                statement = gate.read_one(sql, other)
+                found = [] if other == dialect else gate.parse(sql, other)
             except StatementRefused:
                 continue
-            return statement, other, [f"This is no {dialect}; it was read as {other}."]
+            if len(found) == 1 and not isinstance(found[0], exp.Command):
+                return found[0], other, [f"This could not be read as {dialect}; it was read as {other}."]
         raise refusal from None
+    return (found[0] if len(found) == 1 else gate.read_one(sql, dialect)), dialect, []
 
 
 def said(problem: Unresolved) -> str:
     """A name that is nobody's, as a warning."""
-    hint = f"; did you mean {problem.nearest}?" if problem.nearest else ""
+    name = shown_name(problem.name)
+    hint = f"; did you mean {shown_name(problem.nearest)}?" if problem.nearest else ""
     words = {
-        "table": f"There is no table {problem.name}{hint}",
-        "column": f"There is no column {problem.name} here{hint}",
-        "alias": f"Nothing in the query is called {problem.name}{hint}",
-        "ambiguous": f"{problem.name} is a column of more than one table of the query; say whose",
+        "table": f"There is no table {name}{hint}",
+        "column": f"There is no column {name} here{hint}",
+        "alias": f"Nothing in the query is called {name}{hint}",
+        "ambiguous": f"{name} is a column of more than one table of the query; say whose",
     }[problem.kind]
     return words if words.endswith("?") else f"{words}."
 
 
-def _plan(case: Case, statement: exp.Expression, dialect: str) -> Plan | None:
+def _reworded(case: Case, own: Explanation) -> Explanation:
+    """The first proposal of a model that says the same, else our own words."""
+    for text in case.task.proposals:
+        if keeps_facts(text, own.facts, case.schema, given=own.text):
+            return Explanation(text.strip(), own.facts)
+    return own
+
+
+def _plan(case: Case, statement: exp.Expr, dialect: str) -> Plan | None:
     if case.live is None or gate.objection(statement) is not None or dialect != case.live.dialect:
         return None
     try:

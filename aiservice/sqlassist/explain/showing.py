@@ -7,7 +7,7 @@ from sqlglot import exp
 NAME_CHARACTERS_MAX = 80
 VALUE_CHARACTERS_MAX = 200
 SQL_CHARACTERS_MAX = 160
-_UNSEEN = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]+")
+_UNSEEN = re.compile(r" *[\x00-\x1f\x7f\u0085\u2028\u2029\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]+ *")
 _PLAIN = re.compile(r"[\w$#@.]+(?:[ -][\w$#@.]+){0,3}")
 
 
@@ -29,5 +29,5 @@ def shown_sql(node: exp.Expr, dialect: str) -> str:
 
 
 def _line(text: str, characters_max: int) -> str:
-    line = " ".join(_UNSEEN.sub(" ", text).split(" "))
+    line = _UNSEEN.sub(" ", text)
     return line if len(line) <= characters_max else line[: characters_max - 3] + "..."

@@ -4,180 +4,175 @@ from collections.abc import Callable, Iterator
 
 from sqlglot import exp
 
+from aiservice.sqlassist.explain import join_traps
+from aiservice.sqlassist.explain.look import Look, conjuncts, has_aggregates
+from aiservice.sqlassist.explain.showing import shown_value
 from aiservice.sqlassist.names import Resolution
 
-Trap = Callable[[exp.Expression, Resolution], Iterator[str]]
+Trap = Callable[[Look], Iterator[str]]
+# Where the division of two whole numbers is a whole number.
+_WHOLE_DIVISION = frozenset(
+    {
+        "postgres",
+        "sqlite",
+        "tsql",
+        "redshift",
+        "presto",
+        "trino",
+        "athena",
+        "materialize",
+        "risingwave",
+        "fabric",
+        "exasol",
+    }
+)
+_DATE_CHARACTERS = 10
+_WARNINGS_MAX = 40
 
 
-def traps(statement: exp.Expression, names: Resolution) -> list[str]:
+def traps(statement: exp.Expr, names: Resolution, dialect: str) -> list[str]:
     """Each trap once, in a fixed order."""
-    return list(dict.fromkeys(warning for trap in _TRAPS for warning in trap(statement, names)))
+    look = Look(statement, names, dialect)
+    return list(dict.fromkeys(warning for trap in _TRAPS for warning in trap(look)))[:_WARNINGS_MAX]
 
 
-def _null_comparison(statement: exp.Expression, names: Resolution) -> Iterator[str]:
-    for node in statement.find_all(exp.EQ, exp.NEQ):
-        if isinstance(node.this, exp.Null) or isinstance(node.expression, exp.Null):
-            yield f"`{node.sql()}` is never true: NULL equals nothing. Use IS NULL or IS NOT NULL."
+def _null_comparison(look: Look) -> Iterator[str]:
+    for node in look.statement.find_all(exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE):
+        is_assigned = isinstance(node.parent, exp.Update) and node.arg_key == "expressions"
+        if not is_assigned and (isinstance(node.this, exp.Null) or isinstance(node.expression, exp.Null)):
+            right = "IS NOT NULL" if isinstance(node, exp.NEQ) else "IS NULL"
+            yield f"{look.sql(node)} is never true, because nothing equals NULL or differs from it; use {right}."
 
 
-def _not_in_nullable(statement: exp.Expression, names: Resolution) -> Iterator[str]:
-    for node in statement.find_all(exp.Not):
-        query = node.this.args.get("query") if isinstance(node.this, exp.In) else None
-        select = query.unnest() if isinstance(query, exp.Subquery) else query
-        if not isinstance(select, exp.Select) or not select.selects:
+def _not_in_nullable(look: Look) -> Iterator[str]:
+    for node in look.statement.find_all(exp.Not):
+        if not isinstance(node.this, exp.In):
             continue
-        column = select.selects[0].unalias()
-        known = names.of(column) if isinstance(column, exp.Column) else None
-        if known is None or known[1].is_nullable:
+        if any(isinstance(value, exp.Null) for value in node.this.expressions):
+            yield f"{look.sql(node)} is never true, because the list has NULL in it."
+        query = node.this.args.get("query")
+        select = query.unnest() if isinstance(query, exp.Subquery) else query
+        if not isinstance(select, exp.Select) or not select.expressions:
+            continue
+        column = select.expressions[0].unalias()
+        known = look.of(column)
+        is_sure = known is not None and not known[1].is_nullable and not _is_optional(select)
+        if isinstance(column, exp.Column) and not is_sure and not _is_filled(column, select):
             yield (
-                f"NOT IN gives no row at all once `{column.sql()}` is NULL in one row of the subquery; "
+                f"NOT IN finds no row at all as soon as {look.sql(column)} is NULL in one row of the subquery; "
                 f"NOT EXISTS does not have this trap."
             )
 
 
-def _fan_out(statement: exp.Expression, names: Resolution) -> Iterator[str]:
-    for select in statement.find_all(exp.Select):
-        joins = select.args.get("joins") or []
-        if not joins:
-            continue
-        many = _many_sides(select, names)
-        for function in select.find_all(exp.Sum, exp.Avg, exp.Count):
-            if function.parent_select is not select or isinstance(function.this, exp.Distinct | exp.Star):
-                continue
-            for column in function.find_all(exp.Column):
-                known = names.of(column)
-                if known is not None and many and known[0].name not in many:
-                    yield (
-                        f"`{function.sql()}` counts a row of {known[0].name} once for each matching row of "
-                        f"{next(iter(many))}: the join repeats it."
-                    )
+def _is_optional(select: exp.Select) -> bool:
+    return any(join.args.get("side") for join in select.args.get("joins") or ())
 
 
-def _many_sides(select: exp.Select, names: Resolution) -> dict[str, None]:
-    """The tables of which a join finds several rows for one: they hold the foreign key."""
-    many: dict[str, None] = {}
-    for join in select.args.get("joins") or ():
-        condition = join.args.get("on")
-        for pair in condition.find_all(exp.EQ) if condition is not None else ():
-            if not (isinstance(pair.this, exp.Column) and isinstance(pair.expression, exp.Column)):
-                continue
-            ends = [names.of(pair.this), names.of(pair.expression)]
-            for end, other in (ends, ends[::-1]):
-                if end is None or other is None or end[0].name == other[0].name:
-                    continue
-                is_key = (other[1].name,) == other[0].primary_key
-                if is_key and (end[1].name,) not in (end[0].primary_key, *end[0].unique):
-                    many[end[0].name] = None
-    return many
-
-
-def _integer_division(statement: exp.Expression, names: Resolution) -> Iterator[str]:
-    for node in statement.find_all(exp.Div):
-        sides = [_is_integer(side, names) for side in (node.this, node.expression)]
-        if all(sides):
-            yield f"`{node.sql()}` divides whole numbers: in many databases the fraction is cut off. Multiply by 1.0."
-
-
-def _is_integer(node: exp.Expression, names: Resolution) -> bool:
-    if isinstance(node, exp.Paren):
-        return _is_integer(node.this, names)
-    if isinstance(node, exp.Literal):
-        return not node.is_string and node.name.isdigit()
-    if isinstance(node, exp.Count):
-        return True
-    if isinstance(node, exp.Sum):
-        return _is_integer(node.this, names)
-    if isinstance(node, exp.Column):
-        known = names.of(node)
-        return known is not None and known[1].kind == "integer"
+def _is_filled(column: exp.Column, select: exp.Select) -> bool:
+    """Whether the subquery leaves the NULLs out, by a condition on the column."""
+    where = select.args.get("where")
+    for part in conjuncts(where.this if where is not None else None):
+        is_present = isinstance(part, exp.Not) and isinstance(part.this, exp.Is)
+        is_compared = isinstance(part, exp.EQ | exp.GT | exp.GTE | exp.LT | exp.LTE | exp.Like)
+        tested = part.this.this if is_present else part.this if is_compared else None
+        if isinstance(tested, exp.Column) and tested.name.lower() == column.name.lower():
+            return True
     return False
 
 
-def _outer_join_undone(statement: exp.Expression, names: Resolution) -> Iterator[str]:
-    for select in statement.find_all(exp.Select):
-        where = select.args.get("where")
-        for join in select.args.get("joins") or ():
-            if str(join.args.get("side") or "").upper() != "LEFT" or where is None:
-                continue
-            alias = join.this.alias_or_name.lower()
-            for node in where.find_all(exp.EQ, exp.GT, exp.LT, exp.GTE, exp.LTE, exp.Like):
-                column = node.this
-                if isinstance(column, exp.Column) and column.table.lower() == alias and not node.find_ancestor(exp.Or):
-                    yield (
-                        f"The condition `{node.sql()}` drops the rows that the LEFT JOIN kept: "
-                        f"it has the effect of an inner join."
-                    )
+def _integer_division(look: Look) -> Iterator[str]:
+    if look.dialect not in _WHOLE_DIVISION:
+        return
+    for node in look.statement.find_all(exp.Div):
+        if _is_integer(node.this, look) and _is_integer(node.expression, look):
+            yield f"{look.sql(node)} divides whole numbers: the fraction is cut off. Multiply by 1.0 first to keep it."
 
 
-def _cross_join(statement: exp.Expression, names: Resolution) -> Iterator[str]:
-    for select in statement.find_all(exp.Select):
-        where = select.args.get("where")
-        has_link = where is not None and any(
-            isinstance(pair.this, exp.Column) and isinstance(pair.expression, exp.Column)
-            for pair in where.find_all(exp.EQ)
-        )
-        for join in select.args.get("joins") or ():
-            bare = not (join.args.get("on") or join.args.get("using") or join.args.get("method"))
-            if bare and not has_link and isinstance(join.this, exp.Table):
-                yield f"{join.this.name} is joined without a condition: every row meets every row."
+def _is_integer(node: exp.Expr, look: Look) -> bool:
+    if isinstance(node, exp.Paren | exp.Sum | exp.Neg | exp.Max | exp.Min):
+        return _is_integer(node.this, look)
+    if isinstance(node, exp.Add | exp.Sub | exp.Mul):
+        return _is_integer(node.this, look) and _is_integer(node.expression, look)
+    if isinstance(node, exp.Literal):
+        return not node.is_string and node.name.isdigit()
+    if isinstance(node, exp.Case):
+        arms = [arm.args["true"] for arm in node.args.get("ifs") or ()]
+        return all(_is_integer(arm, look) for arm in [*arms, node.args.get("default") or arms[0]])
+    return isinstance(node, exp.Count) or look.kind(node) == "integer"
 
 
-def _ungrouped(statement: exp.Expression, names: Resolution) -> Iterator[str]:
-    for select in statement.find_all(exp.Select):
-        group = select.args.get("group")
-        grouped = {one.sql().lower() for one in group.expressions} if group is not None else set()
-        has_aggregate = any(isinstance(one.unalias(), exp.AggFunc) for one in select.selects)
-        if not (group is not None or has_aggregate):
-            continue
-        bare = {part.name.lower() for one in (group.expressions if group else ()) for part in one.find_all(exp.Column)}
-        is_by_number = any(isinstance(one, exp.Literal) for one in (group.expressions if group else ()))
-        for one in select.selects:
-            column = one.unalias()
-            if isinstance(column, exp.Column) and not isinstance(column.this, exp.Star) and not is_by_number:
-                if (
-                    column.sql().lower() not in grouped
-                    and column.name.lower() not in bare
-                    and one.alias.lower() not in bare
-                ):
-                    yield (
-                        f"`{column.sql()}` is neither grouped nor aggregated: many databases refuse this, "
-                        f"others take it from any row of the group."
-                    )
-
-
-def _leading_wildcard(statement: exp.Expression, names: Resolution) -> Iterator[str]:
-    for node in statement.find_all(exp.Like, exp.ILike):
+def _leading_wildcard(look: Look) -> Iterator[str]:
+    for node in look.statement.find_all(exp.Like, exp.ILike):
         if isinstance(node.expression, exp.Literal) and node.expression.name.startswith(("%", "_")):
-            yield f"`{node.sql()}` begins with a wildcard: an ordinary index cannot be used."
+            yield f"{look.sql(node)} begins with a wildcard: an ordinary index is of no use for it."
 
 
-def _mixed_types(statement: exp.Expression, names: Resolution) -> Iterator[str]:
-    for node in statement.find_all(exp.EQ, exp.GT, exp.LT, exp.GTE, exp.LTE):
-        column, literal = node.this, node.expression
-        if not (isinstance(column, exp.Column) and isinstance(literal, exp.Literal)):
+def _mixed_types(look: Look) -> Iterator[str]:
+    for node in look.statement.find_all(exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE):
+        for column, literal in ((node.this, node.expression), (node.expression, node.this)):
+            if not isinstance(literal, exp.Literal):
+                continue
+            kind = look.kind(column)
+            if kind == "text" and not literal.is_string:
+                yield f"{look.sql(node)} compares text with a number: databases differ in what that means."
+            elif kind in ("integer", "real") and literal.is_string and not _is_number(literal.name):
+                yield f"{look.sql(node)} compares a number with a text that is none."
+
+
+def _is_number(text: str) -> bool:
+    return text.strip().lstrip("+-").replace(".", "", 1).isdigit()
+
+
+def _midnight(look: Look) -> Iterator[str]:
+    """A day as the upper end of moments is its first moment."""
+    for node in look.statement.find_all(exp.Between, exp.LTE):
+        high = node.args["high"] if isinstance(node, exp.Between) else node.expression
+        value = high.this if isinstance(high, exp.Cast) else high
+        is_day = isinstance(value, exp.Literal) and value.is_string and _is_day(value.name)
+        if is_day and look.kind(node.this) == "datetime":
+            yield (
+                f"{look.sql(node)} ends at the first moment of {shown_value(value.name)}: the rest of that day is "
+                f"left out. Compare with the next day by < to have it in."
+            )
+
+
+def _is_day(text: str) -> bool:
+    time = text[_DATE_CHARACTERS:].strip(" T")
+    return text[:4].isdigit() and text[4:5] == "-" and time.strip("0:.Z+") == "" and len(text) >= _DATE_CHARACTERS
+
+
+def _text_as_name(look: Look) -> Iterator[str]:
+    for column in look.statement.find_all(exp.Column):
+        if id(column) in look.names.texts:
+            yield (
+                f"{shown_value(column.name)} stands in double quotes, which are for names; there is no such column, "
+                f"so that SQLite takes it for text. Use single quotes."
+            )
+
+
+def _unsorted_limit(look: Look) -> Iterator[str]:
+    for select in look.selects():
+        limit = select.args.get("limit")
+        is_single = select.args.get("group") is None and has_aggregates(select)
+        if limit is None or select.args.get("order") is not None or is_single or isinstance(select.parent, exp.Exists):
             continue
-        known = names.of(column)
-        if known is not None and known[1].kind == "text" and not literal.is_string:
-            yield f"`{node.sql()}` compares text with a number: what happens differs between databases."
-
-
-def _midnight(statement: exp.Expression, names: Resolution) -> Iterator[str]:
-    for node in statement.find_all(exp.Between):
-        known = names.of(node.this) if isinstance(node.this, exp.Column) else None
-        high = node.args["high"]
-        if known is not None and known[1].kind == "datetime" and isinstance(high, exp.Literal) and len(high.name) == 10:
-            yield f"`{node.sql()}` ends at the beginning of {high.name}: the rest of that day is left out."
+        if select.args.get("from_") is not None:
+            yield "LIMIT without ORDER BY: which rows are returned may differ from time to time."
 
 
 _TRAPS: tuple[Trap, ...] = (
     _null_comparison,
     _not_in_nullable,
-    _fan_out,
+    join_traps.fan_out,
+    join_traps.duplicates,
+    join_traps.counts_the_unmatched,
+    join_traps.outer_join_undone,
+    join_traps.cross_join,
+    join_traps.ungrouped,
     _integer_division,
-    _outer_join_undone,
-    _cross_join,
-    _ungrouped,
-    _leading_wildcard,
     _mixed_types,
     _midnight,
+    _leading_wildcard,
+    _text_as_name,
+    _unsorted_limit,
 )

@@ -30,7 +30,8 @@ class Writes:
         elif isinstance(statement, exp.Create | exp.Drop | exp.Alter | exp.TruncateTable):
             yield from self._definition(statement)
         elif isinstance(statement, exp.Command):
-            yield f"This statement is the command {shown_name(str(statement.this).upper())}: {self._say.sql(statement)}."
+            name = shown_name(str(statement.this).upper())
+            yield f"This statement is the command {name}: {self._say.sql(statement)}."
         else:
             yield f"This statement is a {statement.key.upper()}: {self._say.sql(statement)}."
         yield from self._concerned(statement)
