@@ -208,12 +208,15 @@ class _Session(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
-        before = len(self._server.commands)
+        before, replies = len(self._server.commands), []
         while (command := self._reader.gets()) is not Silent:
             if not self._server.is_frozen:
-                self._take(self._server.reply(self, command))
+                replies.append(self._server.reply(self, command))
+        # Before the first reply goes out: who has it may look.
         if count := len(self._server.commands) - before:
             self._server.batches.append(count)
+        for reply in replies:
+            self._take(reply)
 
     def write(self, data: bytes) -> None:
         self._transport.write(data)
