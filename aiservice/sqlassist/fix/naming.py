@@ -1,276 +1,275 @@
-"""Repairs of names that are nobody's, by scope, by likeness and by the keys between tables."""
+"""Repairs of names that are nobody's: by scope, by likeness, and by the keys between tables."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from rapidfuzz import fuzz
 from sqlglot import exp
 
-from aiservice.sqlassist.joins import path_between
-from aiservice.sqlassist.model import Change
-from aiservice.sqlassist.names import Resolution, Unresolved, nearest, resolve
+from aiservice.sqlassist.fix import joining
+from aiservice.sqlassist.fix.joining import Edit, identifier, present, sources_of
+from aiservice.sqlassist.fix.model import Repair, change, shown
+from aiservice.sqlassist.names import Resolution, Unresolved, resolve
 from aiservice.sqlassist.schema import Schema, Table
 
-ROUNDS_MAX = 12
-ALIKE = 78.0
+ROUNDS_MAX = 16
+ALIKE = 60.0
+ALIKE_TABLE = 55.0
+_KINDS = ("table", "alias", "column", "ambiguous")
+_COMPARISONS = (exp.EQ, exp.NEQ, exp.Like, exp.ILike, exp.In, exp.GT, exp.LT, exp.GTE, exp.LTE, exp.Between)
 
 
-def mended(statement: exp.Expression, schema: Schema) -> tuple[exp.Expression, list[Change], Resolution]:
-    """A copy in which names were put right one after the other, as far as that goes."""
-    statement = statement.copy()
-    changes = _unqualified(statement, schema)
-    changes += _split_aliases(statement, schema)
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A problem, with what is around it."""
+
+    problem: Unresolved
+    statement: exp.Expr
+    schema: Schema
+    problems: Sequence[Unresolved]
+
+
+def mended(repair: Repair, schema: Schema) -> tuple[Repair, Resolution]:
+    """A copy in which names were put right one after the other, as far as that goes, and what is left."""
+    statement = repair.statement.copy()
+    repair = Repair(statement, repair.source, repair.changes, repair.cost)
+    for edit in _unqualified(statement, schema):
+        repair = repair.edited(statement, edit.change, edit.cost)
     for _ in range(ROUNDS_MAX):
-        found = resolve(statement, schema)
-        change = next((one for problem in found.problems if (one := _mend(problem, statement, schema)) is not None), None)
-        if change is None:
-            return statement, changes, found
-        changes.append(change)
-    return statement, changes, resolve(statement, schema)
+        found = resolve(statement, schema, repair.source)
+        edit_made = _next_edit(statement, schema, found)
+        if edit_made is None:
+            return repair, found
+        repair = repair.edited(statement, edit_made.change, edit_made.cost)
+    return repair, resolve(statement, schema, repair.source)
 
 
-def _unqualified(statement: exp.Expression, schema: Schema) -> list[Change]:
-    """A schema or database that nobody knows before a table that is known."""
-    changes = []
+def _next_edit(statement: exp.Expr, schema: Schema, found: Resolution) -> Edit | None:
+    """Tables first, then what is deepest inside: a join further out would catch an inner column."""
+    ordered = sorted(found.problems, key=lambda one: (one.kind != "table", -_depth(one.node), _KINDS.index(one.kind)))
+    for problem in ordered:
+        place = _Place(problem, statement, schema, found.problems)
+        edits = sorted(_edits(place), key=lambda pair: pair[0])
+        for _, make in edits:
+            edit = make()
+            if edit is not None:
+                return edit
+    return None
+
+
+def _depth(node: exp.Expr) -> int:
+    depth, parent = 0, node.parent
+    while parent is not None:
+        depth += isinstance(parent, exp.Select)
+        parent = parent.parent
+    return depth
+
+
+_Option = tuple[float, Callable[[], Edit | None]]
+
+
+def _edits(place: _Place) -> Iterator[_Option]:
+    """What may be done about a problem, each with its cost; nothing is changed until it is called."""
+    node = place.problem.node
+    match place.problem.kind:
+        case "table" if isinstance(node, exp.Table):
+            yield 1.0, lambda: _other_table(node, place)
+        case "alias" if isinstance(node, exp.Column):
+            yield from _alias_edits(node, place)
+        case "ambiguous" if isinstance(node, exp.Column):
+            yield 0.3, lambda: _qualified(node, place.schema)
+        case "column" if isinstance(node, exp.Column):
+            yield from _column_edits(node, place)
+        case "column" if isinstance(node, exp.Identifier) and place.problem.nearest:
+            yield 1.0, lambda: _listed(node, place.problem)
+
+
+def _unqualified(statement: exp.Expr, schema: Schema) -> Iterator[Edit]:
+    """A schema or database that nobody knows before a table that is known, and before columns."""
     for table in statement.find_all(exp.Table):
         if table.db and schema.table(f"{table.db}.{table.name}") is None and schema.table(table.name) is not None:
-            before = table.sql()
-            for part in ("db", "catalog"):
-                table.set(part, None)
-            changes.append(Change("qualifier", before, table.sql(), "There is no such schema; the table itself is there."))
+            before, known = table.sql(), table.name
+            table.set("db", None)
+            table.set("catalog", None)
+            why = f"No schema is called {before.rpartition('.')[0] or 'so'}; the table {known} is there without it."
+            yield Edit(change("qualifier", before, table.sql(), why), 0.1)
     for column in statement.find_all(exp.Column):
         if column.args.get("db") is not None:
             column.set("db", None)
             column.set("catalog", None)
-    return changes
 
 
-def _split_aliases(statement: exp.Expression, schema: Schema) -> list[Change]:
-    """`SELECT name country FROM ...`: an alias that is a column's name, without AS, has lost its comma."""
-    changes = []
-    for select in statement.find_all(exp.Select):
-        tables = [known for table in select.find_all(exp.Table) if (known := schema.table(table.name)) is not None]
-        for alias in [one for one in select.selects if isinstance(one, exp.Alias)]:
-            is_column = any(table.column(alias.alias) is not None for table in tables)
-            if not is_column or not isinstance(alias.this, exp.Column | exp.AggFunc):
-                continue
-            if alias.alias.lower() == alias.this.name.lower() or _has_as(statement, alias):
-                continue
-            place = select.expressions.index(alias)
-            parts = [alias.this.copy(), exp.column(alias.args["alias"].copy())]
-            before = alias.sql()
-            select.set("expressions", [*select.expressions[:place], *parts, *select.expressions[place + 1 :]])
-            changes.append(Change("comma", before, ", ".join(part.sql() for part in parts), "The comma between two columns was missing."))
-    return changes
-
-
-def _has_as(statement: exp.Expression, alias: exp.Alias) -> bool:
-    return bool(statement.meta.get("text")) and f" as {alias.alias.lower()}" in str(statement.meta["text"]).lower()
-
-
-def _mend(problem: Unresolved, statement: exp.Expression, schema: Schema) -> Change | None:
-    match problem.kind:
-        case "table":
-            return _mend_table(problem, schema)
-        case "alias":
-            return _mend_alias(problem, statement, schema)
-        case "ambiguous":
-            return _qualify(problem.node, statement, schema)
-        case _:
-            return _mend_column(problem, statement, schema)
-
-
-def _mend_table(problem: Unresolved, schema: Schema) -> Change | None:
-    table = problem.node
-    near = problem.nearest or _plural(problem.name, schema)
-    if not isinstance(table, exp.Table) or near is None:
+def _other_table(table: exp.Table, place: _Place) -> Edit | None:
+    """The table that is most like it in name, and has the columns that are asked of it."""
+    name, asked = table.name, _asked_of(table)
+    best, best_points, best_ratio = None, 0.0, 0.0
+    for known in place.schema.tables:
+        ratio = likeness(name, known.name)
+        share = sum(known.column(one) is not None for one in asked) / len(asked) if asked else 0.0
+        points = ratio + 25 * share
+        if (ratio >= ALIKE_TABLE or (asked and share == 1 and ratio >= 40)) and points > best_points:
+            best, best_points, best_ratio = known, points, ratio
+    if best is None:
         return None
-    before = table.name
-    if table.alias == "":
-        for column in _siblings(table):
+    for other in place.problems:
+        if isinstance(other.node, exp.Table) and other.name.lower() == name.lower():
+            _rename_table(other.node, best)
+    why = f"There is no table {name}; {best.name} is the nearest."
+    return Edit(change("table", name, best.name, why), 0.6 + (100 - best_ratio) / 25)
+
+
+def _rename_table(table: exp.Table, known: Table) -> None:
+    before, select = table.name, table.find_ancestor(exp.Select)
+    if not table.alias and select is not None:
+        for column in select.find_all(exp.Column):
             if column.table.lower() == before.lower():
-                column.set("table", exp.to_identifier(near))
-    table.set("this", exp.to_identifier(near))
-    return Change("table", before, near, f"There is no table {before}; {near} is the nearest.")
+                column.set("table", identifier(known.name))
+    table.set("this", identifier(known.name))
+    table.set("db", None)
+    table.set("catalog", None)
 
 
-def _plural(name: str, schema: Schema) -> str | None:
-    lower = name.lower().rstrip("s")
-    return next((table.name for table in schema.tables if table.name.lower().rstrip("s") == lower), None)
+def _asked_of(table: exp.Table) -> Sequence[str]:
+    """The columns that are asked of a table by its name."""
+    select = table.find_ancestor(exp.Select)
+    if select is None:
+        return ()
+    owner, is_only = table.alias_or_name.lower(), len(present(select)) == 1
+    columns = (column for column in select.find_all(exp.Column) if not isinstance(column.this, exp.Star))
+    return [one.name for one in columns if one.table.lower() == owner or (is_only and not one.table)]
 
 
-def _siblings(table: exp.Table) -> list[exp.Column]:
-    select = table.parent_select
-    return [] if select is None else list(select.find_all(exp.Column))
+def likeness(one: str, other: str) -> float:
+    """0 to 100, whatever the case and the underscores."""
+    a, b = one.lower(), other.lower()
+    bare = fuzz.ratio(a.replace("_", ""), b.replace("_", "")) - 2
+    return max(fuzz.ratio(a, b), bare)
 
 
-def _sources(node: exp.Expression, schema: Schema) -> Mapping[str, Table]:
-    """The tables that are in scope at a node, by the names they go by there; outer queries' last."""
-    found: dict[str, Table] = {}
-    select = node.find_ancestor(exp.Select)
-    while select is not None:
-        for table in _tables_of(select):
-            known = schema.table(table.name)
-            if known is not None:
-                found.setdefault(table.alias_or_name, known)
-        select = select.find_ancestor(exp.Select)
-    return found
-
-
-def _tables_of(select: exp.Expression) -> list[exp.Table]:
-    nodes = [select.args.get("from_"), *(select.args.get("joins") or ())]
-    return [node.this for node in nodes if node is not None and isinstance(node.this, exp.Table)]
-
-
-def _mend_alias(problem: Unresolved, statement: exp.Expression, schema: Schema) -> Change | None:
-    column = problem.node
-    if not isinstance(column, exp.Column):
-        return None
-    before, sources = column.sql(), _sources(column, schema)
+def _alias_edits(column: exp.Column, place: _Place) -> Iterator[_Option]:
+    sources = sources_of(column, place.schema)
     owners = [name for name, table in sources.items() if table.column(column.name) is not None]
-    named = [name for name, table in sources.items() if table.name.lower() == column.table.lower()]
-    chosen = next(iter([name for name in named if name in owners] or (owners if len(owners) == 1 else [])), None)
-    if chosen is None and len(owners) > 1:
-        near = nearest(column.table, owners)
-        chosen = near or owners[0]
-    if chosen is not None:
-        column.set("table", exp.to_identifier(chosen))
-        return Change("alias", before, column.sql(), f"Nothing here is called {problem.name}; the column is one of {chosen}.")
-    known = schema.table(column.table)
+    beside = _other_side(column)
+    owners = [name for name in owners if beside is None or name.lower() != beside] or owners
+    for rank, name in enumerate(sorted(owners, key=lambda one: -_own(one, sources[one], column.table))):
+        yield 0.5 + 0.1 * rank, lambda name=name: _owned(column, name, place.problem.name)  # type: ignore[misc]
+    known = place.schema.table(column.table)
     if known is not None and known.column(column.name) is not None:
-        return _join_in(column, known, schema)
-    near_alias = nearest(column.table, list(sources))
-    if near_alias is not None:
-        column.set("table", exp.to_identifier(near_alias))
-        return Change("alias", before, column.sql(), f"Nothing here is called {problem.name}; {near_alias} is the nearest.")
-    if sources:
-        column.set("table", None)
-        return Change("alias", before, column.sql(), f"Nothing here is called {problem.name}.")
-    return None
+        yield 0.4, lambda: joining.join_in(column, known, place.schema)
+    for name, table in sources.items():
+        near = max((likeness(column.name, one.name) for one in table.columns), default=0.0)
+        if not owners and near >= ALIKE:
+            points = 1.5 + (100 - near) / 25
+            yield points, lambda name=name: _owned(column, name, place.problem.name)  # type: ignore[misc]
+    for home in joining.homes(column, place.schema):
+        yield 1.6, lambda home=home: joining.join_in(column, home, place.schema)  # type: ignore[misc]
 
 
-def _mend_column(problem: Unresolved, statement: exp.Expression, schema: Schema) -> Change | None:
-    column = problem.node
-    if not isinstance(column, exp.Column):
+def _own(alias: str, table: Table, name: str) -> float:
+    """How much a qualifier looks like a source's alias or its table's name."""
+    return max(likeness(alias, name), likeness(table.name, name))
+
+
+def _other_side(column: exp.Column) -> str | None:
+    """Whose column it is compared with."""
+    pair = column.parent
+    if not isinstance(pair, exp.EQ):
         return None
-    sources = _sources(column, schema)
-    others = [name for name, table in sources.items() if table.column(column.name) is not None]
-    if others and column.table:
-        before = column.sql()
-        column.set("table", exp.to_identifier(others[0]))
-        return Change("column", before, column.sql(), f"{problem.name} is a column of {others[0]}.")
-    if _is_text(column, schema):
-        before, literal = column.sql(), exp.Literal.string(column.name)
-        column.replace(literal)
-        return Change("quote", before, literal.sql(), "No column is called so: it is a text, which takes single quotes.")
-    change = _rejoined(column, schema)
-    if change is not None:
-        return change
-    homes = _by_distance(schema, sources, column.name)
-    likeness = fuzz.ratio(problem.name.lower(), problem.nearest.lower()) if problem.nearest else 0.0
-    if homes and likeness < 90:
-        change = _join_in(column, homes[0], schema)
-        if change is not None:
-            return change
-    if problem.nearest is not None and likeness >= 60:
-        return _renamed(column, problem, sources, schema)
-    return None
+    other = pair.expression if pair.this is column else pair.this
+    return other.table.lower() if isinstance(other, exp.Column) and other.table else None
 
 
-def _renamed(column: exp.Column, problem: Unresolved, sources: Mapping[str, Table], schema: Schema) -> Change:
+def _owned(column: exp.Column, name: str, before_name: str) -> Edit:
     before = column.sql()
-    assert problem.nearest is not None
-    column.set("this", exp.to_identifier(problem.nearest, quoted=not problem.nearest.replace("_", "").isalnum()))
-    if column.table and column.table in sources and sources[column.table].column(problem.nearest) is None:
-        column.set("table", None)
-    return Change("column", before, column.sql(), f"There is no column {problem.name}; {problem.nearest} is the nearest.")
+    column.set("table", identifier(name))
+    why = f"Nothing here is called {before_name}; the column is one of {name}."
+    return Edit(change("alias", before, column.sql(), why), 0.8)
+
+
+def _qualified(column: exp.Column, schema: Schema) -> Edit | None:
+    owners = [name for name, table in sources_of(column, schema).items() if table.column(column.name) is not None]
+    if not owners:
+        return None
+    before = column.sql()
+    column.set("table", identifier(owners[0]))
+    why = f"{' and '.join(owners)} have a column of this name; {owners[0]}'s is meant."
+    return Edit(change("ambiguous", before, column.sql(), why), 0.5)
+
+
+def _column_edits(column: exp.Column, place: _Place) -> Iterator[_Option]:
+    schema, sources = place.schema, sources_of(column, place.schema)
+    if _is_text(column, schema):
+        yield 0.1, lambda: _text(column)
+        return
+    likely, points = _nearest(column, sources, schema)
+    if likely is not None:
+        yield 0.6 + (100 - points) / 25, lambda: _renamed(column, likely, place)
+    for name, table in sources.items() if column.table else ():
+        if table.column(column.name) is not None:
+            yield 1.0, lambda name=name: _moved(column, name)  # type: ignore[misc]
+    yield 0.9, lambda: joining.rejoined(column, schema)
+    if not sources and column.find_ancestor(exp.Select) is not None:
+        yield 1.0, lambda: joining.read_from(column, schema)
+    for rank, (steps, home) in enumerate(joining.homes_by_distance(column, schema)[:3]):
+        yield 1.2 + 0.2 * steps + 0.05 * rank, lambda home=home: joining.join_in(column, home, schema)  # type: ignore[misc]
+
+
+def _nearest(column: exp.Column, sources: Mapping[str, Table], schema: Schema) -> tuple[str | None, float]:
+    """The likeliest column of the source that is named, or of all; a name of the statement's own counts too."""
+    named = [table for name, table in sources.items() if name.lower() == column.table.lower()]
+    choices = [one.name for table in (named or sources.values()) for one in table.columns]
+    select = column.find_ancestor(exp.Select)
+    if not column.table and select is not None:
+        choices += [one.alias for one in select.expressions if isinstance(one, exp.Alias) and one.alias]
+        choices += [name for cte in column.root().find_all(exp.CTE) for name in cte.this.named_selects if name != "*"]
+    best = max(choices, key=lambda one: likeness(column.name, one), default=None)
+    points = likeness(column.name, best) if best is not None else 0.0
+    return (best, points) if points >= ALIKE else (None, 0.0)
+
+
+def _renamed(column: exp.Column, name: str, place: _Place) -> Edit:
+    """All of the same name at once, where they are nobody's either and the new one is somebody's there."""
+    before = column.sql()
+    points = likeness(column.name, name)
+    old = column.name.lower()
+    for other in place.problems:
+        node = other.node
+        if isinstance(node, exp.Column) and other.kind == "column" and node.name.lower() == old:
+            tables = sources_of(node, place.schema)
+            owner = tables.get(node.table) if node.table else None
+            if (
+                node is column
+                or (owner is not None and owner.column(name))
+                or (not node.table and any(table.column(name) for table in tables.values()))
+            ):
+                node.set("this", identifier(name))
+    why = f"There is no column {place.problem.name} here; {name} is the nearest."
+    return Edit(change("column", before, column.sql(), why), 0.6 + (100 - points) / 25)
+
+
+def _moved(column: exp.Column, name: str) -> Edit:
+    before = column.sql()
+    column.set("table", identifier(name))
+    return Edit(change("column", before, column.sql(), f"{column.name} is a column of {name}."), 0.8)
 
 
 def _is_text(column: exp.Column, schema: Schema) -> bool:
-    """`WHERE country = "France"`: a name in double quotes that is compared with a column, and nobody's."""
-    identifier, parent = column.this, column.parent
-    if not isinstance(identifier, exp.Identifier) or not identifier.quoted or column.table:
+    """`country = "France"`: in quotes for names, compared with a column, and nobody's name."""
+    quoted = isinstance(column.this, exp.Identifier) and column.this.quoted
+    if not quoted or column.table or schema.tables_with(column.name):
         return False
-    is_compared = isinstance(parent, exp.EQ | exp.NEQ | exp.Like | exp.In | exp.GT | exp.LT | exp.GTE | exp.LTE)
-    return is_compared and not schema.tables_with(column.name)
+    return isinstance(column.parent, _COMPARISONS) and column.arg_key in ("expression", "expressions", "low", "high")
 
 
-def _qualify(node: exp.Expression, statement: exp.Expression, schema: Schema) -> Change | None:
-    if not isinstance(node, exp.Column):
-        return None
-    owners = [name for name, table in _sources(node, schema).items() if table.column(node.name) is not None]
-    if not owners:
-        return None
-    before = node.sql()
-    node.set("table", exp.to_identifier(owners[0]))
-    return Change("ambiguous", before, node.sql(), f"More than one table has this column; {owners[0]}'s is meant.")
+def _text(column: exp.Column) -> Edit:
+    before, literal = column.sql(), exp.Literal.string(column.name)
+    column.replace(literal)
+    return Edit(change("quote", before, literal.sql(), "It is a text, not a name, and takes single quotes."), 0.5)
 
 
-def _by_distance(schema: Schema, sources: Mapping[str, Table], name: str) -> list[Table]:
-    """The tables that have the column, those with the shortest way to one that is in scope first."""
-    found = []
-    for home in schema.tables_with(name):
-        ways = [path_between(schema, table.name, home.name) for table in sources.values()]
-        lengths = [len(way) for way in ways if way is not None]
-        if lengths:
-            found.append((min(lengths), home))
-    return [home for _, home in sorted(found, key=lambda pair: pair[0])]
-
-
-def _rejoined(column: exp.Column, schema: Schema) -> Change | None:
-    """A join over a key that is not there is made over the keys that are."""
-    join = column.find_ancestor(exp.Join, exp.Select)
-    pair = column.parent
-    if not isinstance(join, exp.Join) or not isinstance(pair, exp.EQ) or not isinstance(join.this, exp.Table):
-        return None
-    other = pair.expression if pair.this is column else pair.this
-    select = join.find_ancestor(exp.Select)
-    if not isinstance(other, exp.Column) or not isinstance(select, exp.Select):
-        return None
-    target = schema.table(join.this.name)
-    names = {one.table.lower() for one in (column, other)} - {join.this.alias_or_name.lower()}
-    start = next((table for table in _tables_of(select) if table.alias_or_name.lower() in names), None)
-    known = None if start is None else schema.table(start.name)
-    steps = None if known is None or target is None else path_between(schema, known.name, target.name)
-    if not steps or start is None:
-        return None
-    before, alias, joins = join.sql(), start.alias_or_name, []
-    for step in steps:
-        source = join.this.copy() if step is steps[-1] else exp.to_table(step.table.name)
-        here = source.alias_or_name
-        pairs = [
-            exp.EQ(this=exp.column(left, table=alias), expression=exp.column(right, table=here))
-            for left, right in step.pairs
-        ]
-        joins.append(exp.Join(this=source, on=exp.and_(*pairs), side=join.args.get("side")))
-        alias = here
-    present = {table.alias_or_name.lower() for table in _tables_of(select)} - {join.this.alias_or_name.lower()}
-    if any(one.this.alias_or_name.lower() in present for one in joins):
-        return None
-    place = select.args["joins"].index(join)
-    select.set("joins", [*select.args["joins"][:place], *joins, *select.args["joins"][place + 1 :]])
-    return Change("join", before, " ".join(one.sql() for one in joins), f"{column.name} is no key of these tables.")
-
-
-def _join_in(column: exp.Column, home: Table, schema: Schema) -> Change | None:
-    """The table that has the column is joined over the keys between it and one that is there."""
-    select = column.find_ancestor(exp.Select)
-    if not isinstance(select, exp.Select):
-        return None
-    for table in _tables_of(select):
-        known = schema.table(table.name)
-        steps = None if known is None else path_between(schema, known.name, home.name)
-        if not steps:
-            continue
-        alias = table.alias_or_name
-        for step in steps:
-            other = step.table.name
-            pairs = [
-                exp.EQ(this=exp.column(left, table=alias), expression=exp.column(right, table=other))
-                for left, right in step.pairs
-            ]
-            select.append("joins", exp.Join(this=exp.to_table(other), on=exp.and_(*pairs)))
-            alias = other
-        before = column.sql()
-        column.set("table", exp.to_identifier(home.name))
-        return Change("join", before, column.sql(), f"The column is one of {home.name}, which was not joined.")
-    return None
+def _listed(node: exp.Identifier, problem: Unresolved) -> Edit | None:
+    """A column of an INSERT's list or of USING."""
+    assert problem.nearest is not None
+    node.set("this", problem.nearest)
+    why = f"There is no column {problem.name}; {problem.nearest} is the nearest."
+    return Edit(change("column", problem.name, shown(problem.nearest), why), 1.0)

@@ -1,49 +1,122 @@
-"""What is around a statement and is none: code fences, prose, a prompt's echo."""
+"""What models and people write around a statement, and in it, that is no SQL."""
 
 import re
 from collections.abc import Iterator
 
-from aiservice.sqlassist.model import Change
+from aiservice.sqlassist.fix.model import Draft, change
+from aiservice.sqlassist.fix.words import Word, text_of, words_of
 
-_FENCE = re.compile(r"```(?:\w+)?[ \t]*\n?(?P<inner>.*?)(?:```|$)", re.DOTALL)
-_START = re.compile(r"\b(?:with\s+(?:recursive\s+)?\w+\s+as\s*\(|select\b|insert\s+into\b|update\s+\w|delete\s+from\b)", re.IGNORECASE)
-_LABEL = re.compile(r"^\s*(?:sql|query|answer|output|response)\s*[:>]\s*", re.IGNORECASE)
-_AFTER = re.compile(
-    r"(?:;\s*\S.*$)|(?:\n\s*\n(?=\s*(?:[A-Z][a-z]+\s|--|#|/\*|\*\*|Note|This|The)).*$)|(?:\n\s*(?:###|---|\*\*|</|Question|Explanation|Answer|Note:).*$)",
-    re.DOTALL,
+_FENCE = re.compile(r"```[ \t]*(?P<tag>[\w+-]*)[ \t]*(?P<body>.*?)(?:```|\Z)", re.DOTALL)
+_TAGS = re.compile(
+    r"^(?:[\w-]*sql[\w-]*|bigquery|duckdb|sqlite3?|tsql|snowflake|oracle|text|plaintext)$", re.IGNORECASE
 )
+_MARKS = re.compile(r"<\|[\w ]+\|>|</?s>|\[/?INST\]|</?(?:sql|code|pre|p|br)\s*/?>", re.IGNORECASE)
+_ESCAPES = re.compile(r"\\([_*#\[\]()<>=%.-])")
+_ENTITIES = (("&gt;", ">"), ("&lt;", "<"), ("&amp;", "&"), ("&quot;", '"'), ("&#39;", "'"), ("&nbsp;", " "))
+_GLYPHS = str.maketrans(
+    {
+        "\u2018": "'", "\u2019": "'", "\u201a": "'", "\u2032": "'", "\u201c": '"', "\u201d": '"', "\u00a0": " ",
+        "\u2003": " ", "\u2013": "-", "\u2014": "-", "\u2212": "-", "\uff0c": ",", "\uff08": "(", "\uff09": ")",
+        "\uff1b": ";", "\u00d7": "*", "\u2264": "<=", "\u2265": ">=", "\u2260": "<>", "\ufeff": "", "\u200b": "",
+        "\u200c": "", "\u200d": "", "\u2060": "",
+    }
+)  # fmt: skip
+_LABEL = re.compile(
+    r"^\s*(?:\#+\s*)?(?:[Hh]ere(?:'s| is)[^:\n]*|[Aa]nswer|A|[Oo]utput|[Rr]esult|[Rr]esponse|"
+    r"(?:the )?(?:corrected |final )?(?:(?:SQL|sql)(?:ite)?(?: [Qq]uery| [Ss]tatement)?|[Qq]uery))\s*:\s*(?=\S)"
+)
+_STARTS = frozenset({"SELECT", "WITH", "INSERT", "UPDATE", "DELETE", "CREATE", "ALTER", "DROP", "MERGE", "EXPLAIN",
+                     "VALUES", "REPLACE", "TRUNCATE"})  # fmt: skip
+_PARAGRAPH = re.compile(r"\n\s*\n|\n(?=\s*(?:#|\*|-\s|Explanation|Note|This |The |In this|Here ))")
+_HEAD_CHARACTERS_MAX = 2_000
 
 
-def without_prose(text: str) -> Iterator[tuple[str, Change | None]]:
-    """What may be the statement in a text, likeliest first; without a change where there is nothing around it."""
-    stripped = text.strip()
-    seen: set[str] = set()
-    for found in _candidates(stripped):
-        bare = found.strip().rstrip(";").strip()
-        if bare and bare not in seen:
-            seen.add(bare)
-            is_same = bare == stripped.rstrip(";").strip()
-            yield bare, None if is_same else _change(stripped, bare)
+def bare(text: str) -> Draft:
+    """The text without fences, labels, marks of chat templates, Markdown's escapes, and typographers' signs."""
+    draft = Draft(text.strip())
+    for rule in (_fence, _marks, _glyphs, _escapes, _label):
+        draft = rule(draft)
+    return draft
 
 
-def _candidates(text: str) -> Iterator[str]:
-    fenced = [match["inner"] for match in _FENCE.finditer(text) if match["inner"].strip()]
-    if "```" in text:
-        yield from sorted(fenced, key=lambda inner: _START.search(inner) is None)
-    if not fenced:
-        yield text
-    labelled = _LABEL.sub("", text)
-    start = _START.search(labelled)
-    if start is not None:
-        inner = labelled[start.start() :]
-        cut = _AFTER.sub("", inner)
-        if cut != text:
-            yield cut
-        if inner not in (cut, text):
-            yield inner
-        for again in list(_START.finditer(labelled))[1:3]:
-            yield _AFTER.sub("", labelled[again.start() :])
+def statements(text: str) -> list[str]:
+    """The parts of a text that semicolons make, those without a word left out."""
+    parts: list[list[Word]] = [[]]
+    for word in words_of(text):
+        if word.text == ";":
+            parts.append([])
+        else:
+            parts[-1].append(word)
+    return [text_of(part) for part in parts if part]
 
 
-def _change(before: str, after: str) -> Change:
-    return Change("prose", before[:200], after[:200], "Only the statement itself is SQL; what stood around it was removed.")
+def shorter(draft: Draft) -> Iterator[Draft]:
+    """The text without what may be talk before it or after it."""
+    text = draft.text
+    for match in _PARAGRAPH.finditer(text):
+        if match.start() > 0:
+            tail = text[match.start() :]
+            why = "What follows the statement is no SQL."
+            yield draft.edited(text[: match.start()].rstrip(), change("prose", tail, "", why), 0.4)
+    for word in words_of(text[:_HEAD_CHARACTERS_MAX]):
+        if word.start > 0 and word.upper in ("SELECT", "WITH") and not text[: word.start].rstrip().endswith("("):
+            head = text[: word.start]
+            yield draft.edited(text[word.start :], change("prose", head, "", "What stands before it is no SQL."), 0.6)
+            return
+
+
+def is_start(text: str) -> bool:
+    """Whether a text begins as statements do."""
+    first = next(iter(words_of(text[:200])), None)
+    return first is not None and (first.upper in _STARTS or first.text == "(")
+
+
+def _fence(draft: Draft) -> Draft:
+    if "```" not in draft.text:
+        return draft
+    blocks = []
+    for match in _FENCE.finditer(draft.text):
+        tag, body = match["tag"], match["body"]
+        blocks.append((body if not tag or _TAGS.match(tag) else f"{tag} {body}").strip())
+    body = next((block for block in blocks if is_start(block)), next((block for block in blocks if block), ""))
+    before = draft.text[: draft.text.index("```")].strip()
+    if is_start(before):
+        body = before
+    return draft.edited(body, change("code_fence", draft.text, body, "The statement was in a code fence."), 0.1)
+
+
+def _marks(draft: Draft) -> Draft:
+    text = _MARKS.sub(" ", draft.text).strip()
+    if text == draft.text:
+        return draft
+    return draft.edited(text, change("marks", draft.text, text, "Marks of chat or web pages are no SQL."), 0.1)
+
+
+def _glyphs(draft: Draft) -> Draft:
+    text = draft.text.translate(_GLYPHS)
+    for entity, sign in _ENTITIES:
+        text = text.replace(entity, sign)
+    if text == draft.text:
+        return draft
+    why = "Typographic quotes, dashes and HTML's signs are none of SQL's."
+    return draft.edited(text, change("signs", draft.text, text, why), 0.2)
+
+
+def _escapes(draft: Draft) -> Draft:
+    """Outside strings: there a backslash may be meant."""
+    pieces, is_string = [], False
+    for part in re.split(r"('(?:[^']|'')*')", draft.text):
+        pieces.append(part if is_string else _ESCAPES.sub(r"\1", part))
+        is_string = not is_string
+    text = "".join(pieces)
+    if text == draft.text:
+        return draft
+    return draft.edited(text, change("markdown", draft.text, text, "Markdown's backslashes are no SQL."), 0.1)
+
+
+def _label(draft: Draft) -> Draft:
+    match = _LABEL.match(draft.text)
+    if match is None:
+        return draft
+    text = draft.text[match.end() :].strip()
+    return draft.edited(text, change("prose", match[0], "", "A label before the statement is no SQL."), 0.1)

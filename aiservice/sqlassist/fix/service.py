@@ -1,209 +1,185 @@
 """The action fix."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-
-import sqlglot
-from sqlglot import exp
-from sqlglot.errors import SqlglotError
 
 from aiservice.core.errors import StatementRefused
 from aiservice.sqlassist import gate
 from aiservice.sqlassist.case import Case
-from aiservice.sqlassist.dialect import Untranslatable, translate
+from aiservice.sqlassist.dialect import Untranslatable, foreign_to, translate
 from aiservice.sqlassist.explain import explained
 from aiservice.sqlassist.explain.traps import traps
+from aiservice.sqlassist.fix.functions import known_functions
+from aiservice.sqlassist.fix.model import Draft, Repair, change
 from aiservice.sqlassist.fix.naming import mended
-from aiservice.sqlassist.fix.prose import without_prose
-from aiservice.sqlassist.fix.text import has_gap, repairs
+from aiservice.sqlassist.fix.prose import bare, is_start, statements
+from aiservice.sqlassist.fix.search import Search, parses
 from aiservice.sqlassist.fix.witness import witnessed
-from aiservice.sqlassist.model import Answer, Change, Refusal, Verification
-from aiservice.sqlassist.names import Resolution
+from aiservice.sqlassist.fix.words import words_of
+from aiservice.sqlassist.model import Alternative, Answer, Refusal, Verification
+from aiservice.sqlassist.names import Resolution, resolve
 from aiservice.sqlassist.runner import RunFailed
-from aiservice.sqlassist.schema import Schema
 
-TRIES_MAX = 400
-PARSED_MAX = 12
-_DIALECTS = ("postgres", "mysql", "sqlite", "tsql", "bigquery", "duckdb", "snowflake", "oracle")
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A statement on its way: parsed in `dialect`, with what was changed so far."""
-
-    statement: exp.Expression
-    dialect: str
-    changes: tuple[Change, ...] = ()
+READINGS_MAX = 14
+ALTERNATIVES_MAX = 3
+_BODIES = frozenset({"FROM", "SET", "INTO", "TABLE", "VALUES"})
 
 
 @dataclass(frozen=True, slots=True)
 class Mended:
-    """A draft in the asked dialect, its names put right; `failure` is why it did not run, `is_run` that it did."""
+    """A repair said in the asked dialect; `failure` is why it is no answer, `is_run` that it ran."""
 
-    draft: Draft
+    repair: Repair
     names: Resolution
-    sql: str
+    sql: str = ""
     is_run: bool = False
     failure: str | None = None
 
+    @property
+    def is_good(self) -> bool:
+        return self.failure is None
+
 
 def fix(case: Case) -> Answer:
-    """The nearest statement that parses, resolves and runs; refused where there is none."""
-    best: Mended | None = None
-    good: Mended | None = None
-    for draft in _drafts(case.task.query, case.task.dialect, _known(case.schema)):
-        found = _mended(case, draft)
-        if found is not None and _is_good(case, found):
-            if not draft.changes or len(found.draft.changes) <= len(draft.changes):
-                return _answer(case, found)
-            # A repair after which names are wrong may be the wrong repair: another may need no more.
-            if good is None or len(found.draft.changes) < len(good.draft.changes):
-                good = found
-        best = best or found
-    if good is not None:
-        return _answer(case, good)
-    reason = "Nothing near this text is a statement that parses, has the schema's names and runs."
-    if best is not None and best.failure:
-        reason += f" The nearest one fails: {best.failure}."
-    elif best is not None and best.names.problems:
-        reason += f" The nearest one has a name that is nobody's: {best.names.problems[0].name}."
-    missing = tuple(problem.name for problem in best.names.problems) if best is not None else ()
-    refusal = Refusal("not_repairable", reason, missing)
-    return Answer("fix", case.task.dialect, None, 0.0, is_verified=False, refused=refusal)
+    """The nearest statement that parses, resolves and runs; refused where there is none.
+
+    Raises `StatementRefused` for an empty query, one that is too long, and one of several statements.
+    """
+    good: list[Mended] = []
+    failed: list[Mended] = []
+    search = Search(case.task.dialect, case.schema)
+    for number, reading in enumerate(search.repairs(_draft(case))):
+        least = min((one.repair.cost for one in good), default=None)
+        if number >= READINGS_MAX or (least is not None and reading.cost >= least):
+            break
+        found = _mended(case, reading)
+        (good if found.is_good else failed).append(found)
+    if good:
+        return _answer(case, sorted(good, key=lambda one: one.repair.cost))
+    return _refused(case, failed)
 
 
-def _known(schema: Schema | None) -> frozenset[str]:
-    if schema is None:
-        return frozenset()
-    names = {table.name.lower() for table in schema.tables}
-    return frozenset(names | {column.name.lower() for table in schema.tables for column in table.columns})
-
-
-def _drafts(query: str, dialect: str, known: frozenset[str]) -> Iterator[Draft]:
-    """Parsed statements, the least changed first: as it is, in another dialect, without prose, repaired."""
+def _draft(case: Case) -> Draft:
+    """The text without what is around it; what follows its first statement is prose, or refused."""
+    query, dialect = case.task.query, case.task.dialect
     if len(query) > gate.STATEMENT_CHARACTERS_MAX:
         gate.parse(query, dialect)
-    texts = list(without_prose(query))
-    _refuse_two(query, dialect)
-    for text, change in texts:
-        given = () if change is None else (change,)
-        for name in (dialect, *(other for other in _DIALECTS if other != dialect)):
-            statement = _parsed(text, name)
-            if statement is not None:
-                yield Draft(statement, name, given)
-    for text, change in texts:
-        given = () if change is None else (change,)
-        yield from _repaired(text, dialect, known, given)
+    whole = query.strip().rstrip(";").rstrip()
+    draft = Draft(whole) if parses(whole, dialect) is not None else bare(query)
+    parts = statements(draft.text)
+    if not parts:
+        raise StatementRefused("The query is empty; send one SQL statement.", param="query")
+    others = [part for part in parts[1:] if part != parts[0] and _is_statement(part, dialect)]
+    if others and _is_statement(parts[0], dialect):
+        count = len(others) + 1
+        raise StatementRefused(f"The query has {count} statements; send one at a time.", param="query")
+    if others:
+        why = "What stands before the statement is no SQL."
+        return draft.edited(others[0], change("prose", parts[0], "", why), 0.3)
+    if len(parts) > 1:
+        why = "What follows the statement is no SQL of its own."
+        return draft.edited(parts[0], change("prose", "; ".join(parts[1:]), "", why), 0.3)
+    return replace(draft, text=draft.text.rstrip().rstrip(";").rstrip())
 
 
-def _refuse_two(query: str, dialect: str) -> None:
-    """Two statements are two; what follows one and is no SQL is prose."""
-    try:
-        found = sqlglot.parse(query, read=dialect)
-    except (SqlglotError, RecursionError):
-        return
-    statements = [one for one in found if one is not None and not isinstance(one, exp.Command | exp.Semicolon | exp.Alias | exp.Column)]
-    if len(statements) > 1:
-        raise StatementRefused(f"The query has {len(statements)} statements; send one at a time.", param="query")
+def _is_statement(text: str, dialect: str) -> bool:
+    """Whether a part of a text is SQL: it begins so and parses, or has the words that only statements have."""
+    if not is_start(text):
+        return False
+    bodies = (word.text in _BODIES or word.text == "*" for word in words_of(text)[1:])
+    return parses(text, dialect) is not None or any(bodies)
 
 
-def _repaired(text: str, dialect: str, known: frozenset[str], given: tuple[Change, ...]) -> Iterator[Draft]:
-    """One repair, then two on top of each other; bounded."""
-    tries, parsed, again = 0, 0, []
-    for repair in repairs(text, dialect, known):
-        tries += 1
-        if tries > TRIES_MAX or parsed >= PARSED_MAX:
-            return
-        statement = _parsed(repair.text, dialect)
-        if statement is not None:
-            parsed += 1
-            yield Draft(statement, dialect, (*given, repair.change))
-        elif repair.change.rule in ("keyword", "quote", "comma"):
-            again.append(repair)
-    for first in again[:12]:
-        for second in repairs(first.text, dialect, known):
-            tries += 1
-            if tries > TRIES_MAX or parsed >= PARSED_MAX:
-                return
-            statement = _parsed(second.text, dialect)
-            if statement is not None:
-                parsed += 1
-                yield Draft(statement, dialect, (*given, first.change, second.change))
-
-
-def _parsed(text: str, dialect: str) -> exp.Expression | None:
-    if has_gap(text):
-        return None
-    try:
-        found = [one for one in sqlglot.parse(text, read=dialect) if one is not None]
-    except (SqlglotError, RecursionError):
-        return None
-    if len(found) != 1 or isinstance(found[0], exp.Command | exp.Alias | exp.Column | exp.Semicolon):
-        return None
-    statement = found[0]
-    statement.meta["text"] = text
-    return statement
-
-
-def _mended(case: Case, draft: Draft) -> Mended | None:
-    statement, changes, names = draft.statement, list(draft.changes), Resolution()
+def _mended(case: Case, reading: Repair) -> Mended:
+    """Names put right, then said in the asked dialect, then run."""
+    repair = known_functions(reading, case.task.dialect)
     if case.schema is not None:
-        statement, renamed, names = mended(statement, case.schema)
-        changes += renamed
-        if case.task.question:
-            changes += witnessed(statement, names, case.task.question)
+        repair, names = mended(repair, case.schema)
+        if names.problems:
+            return Mended(repair, names, failure=f"nothing here is called {names.problems[0].name}")
+        repair = witnessed(repair, case)
+    return _said(case, repair)
+
+
+def _said(case: Case, repair: Repair) -> Mended:
+    dialect, given = case.task.dialect, _text_of(case)
     try:
-        sql = translate(statement, draft.dialect, case.task.dialect)
+        sql = translate(repair.statement, repair.source, dialect)
     except Untranslatable as error:
-        return Mended(replace(draft, changes=tuple(changes)), names, "", failure=str(error))
-    again = _parsed(sql, case.task.dialect)
-    if again is None:
-        return None
-    if draft.dialect != case.task.dialect:
-        why = f"This is {draft.dialect}; said in {case.task.dialect}."
-        changes.append(Change("dialect", str(statement.meta.get("text", ""))[:400] or sql, sql, why))
-    result = Mended(Draft(again, case.task.dialect, tuple(changes)), names, sql)
-    return _run(case, result)
+        return Mended(repair, Resolution(), failure=f"{dialect} has no words for {error}")
+    statement = parses(sql, dialect)
+    if statement is None:
+        return Mended(repair, Resolution(), failure=f"it cannot be said in {dialect}")
+    if repair.source != dialect:
+        why = f"This is {repair.source}; said in {dialect}."
+        repair = repair.edited(statement, change("dialect", given, sql, why), 0.0)
+    elif foreign := foreign_to(given, dialect):
+        why = f"{dialect} does not have: {', '.join(foreign)}."
+        repair = repair.edited(statement, change("dialect", given, sql, why), 0.0)
+    names = resolve(statement, case.schema, dialect)
+    if names.problems:
+        return Mended(repair, names, sql, failure=f"nothing here is called {names.problems[0].name}")
+    return _run(case, Mended(replace(repair, statement=statement), names, sql))
 
 
 def _run(case: Case, found: Mended) -> Mended:
-    """Runs it where it only reads and its names are whole."""
-    statement = found.draft.statement
-    if case.schema is None or not found.names.is_whole or not isinstance(statement, exp.Query):
+    """Only what reads is run, and only where the tables are known."""
+    statement = found.repair.statement
+    if case.schema is None or gate.objection(statement) is not None:
         return found
-    # What the gate does not know for harmless is tried where there is nothing to harm.
-    is_read = gate.objection(statement) is None
     try:
-        (case.runner(statement) if is_read else case.scratch(statement)).run(statement)
+        case.runner(statement).run(statement)
     except RunFailed as error:
-        return replace(found, failure=error.reason)
+        return found if error.kind == "time" else replace(found, failure=error.reason.rstrip("."))
     return replace(found, is_run=True)
 
 
-def _is_good(case: Case, found: Mended) -> bool:
-    if not found.sql or found.failure is not None:
-        return False
-    return case.schema is None or found.names.is_whole
+def _text_of(case: Case) -> str:
+    return case.task.query.strip().rstrip(";").rstrip()
 
 
-def _answer(case: Case, found: Mended) -> Answer:
-    draft, names = found.draft, found.names
-    objection = gate.objection(draft.statement)
+def _answer(case: Case, ranked: Sequence[Mended]) -> Answer:
+    found, dialect = ranked[0], case.task.dialect
+    statement, names, changes = found.repair.statement, found.names, found.repair.changes
+    objection = gate.objection(statement)
     warnings = [] if objection is None else [f"It was mended by parsing alone and not run. {objection}"]
+    if objection is None and case.schema is not None and not found.is_run:
+        warnings.append("It did not end in time, so that nothing is known of its result.")
     verified: list[Verification] = ["parsed"]
     if case.schema is not None:
         verified.append("resolved")
     if found.is_run:
         verified.append("executed")
-    is_same = not draft.changes
+    confidence = round(max(0.05, (0.97 if found.is_run else 0.6) - 0.12 * found.repair.cost), 3)
     return Answer(
         action="fix",
-        dialect=case.task.dialect,
-        sql=case.task.query.strip().rstrip(";") if is_same else found.sql,
-        confidence=round(0.97**len(draft.changes) * (0.95 if found.is_run else 0.6), 3),
-        is_verified=found.is_run and len(draft.changes) <= 3,
+        dialect=dialect,
+        sql=found.sql if changes else _text_of(case),
+        confidence=confidence,
+        is_verified=found.is_run and found.repair.cost <= 2.0,
         verified_by=tuple(verified),
-        explanation=explained(draft.statement, names, case.task.dialect),
-        changes=draft.changes,
-        warnings=tuple([*warnings, *traps(draft.statement, names)]),
+        explanation=explained(statement, names, dialect),
+        changes=changes,
+        alternatives=tuple(_alternatives(ranked, confidence)),
+        warnings=(*warnings, *traps(statement, names, dialect)),
     )
+
+
+def _alternatives(ranked: Sequence[Mended], confidence: float) -> Iterator[Alternative]:
+    seen = {ranked[0].sql}
+    for other in ranked[1 : ALTERNATIVES_MAX + 1]:
+        if other.sql not in seen:
+            seen.add(other.sql)
+            behind = 0.15 + 0.12 * (other.repair.cost - ranked[0].repair.cost)
+            yield Alternative(other.sql, round(max(0.01, confidence - behind), 3))
+
+
+def _refused(case: Case, failed: Sequence[Mended]) -> Answer:
+    reason = "Nothing near this text is a statement that parses, has the schema's names and runs."
+    missing: tuple[str, ...] = ()
+    if failed:
+        nearest = min(failed, key=lambda one: one.repair.cost)
+        reason += f" The nearest one fails: {nearest.failure}."
+        missing = tuple(problem.name for problem in nearest.names.problems)
+    refusal = Refusal("not_repairable", reason, missing)
+    return Answer("fix", case.task.dialect, None, 0.0, is_verified=False, refused=refusal)

@@ -7,7 +7,7 @@ from typing import Literal
 
 Kind = Literal["word", "quoted", "string", "number", "sign", "open"]
 _PIECE = re.compile(
-    r"""(?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z)|\#[^\n]*(?=\n|\Z))
+    r"""(?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))
     |(?P<string>'(?:[^'\\]|''|\\.)*')
     |(?P<quoted>"(?:[^"]|"")*"|`[^`]*`|\[[A-Za-z_][^\[\]\n]*\])
     |(?P<open>['"`])

@@ -1,0 +1,303 @@
+"""Repairs of a text where the parser stopped: keywords, lists, brackets, quotes, words too few or too many."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from rapidfuzz.distance import DamerauLevenshtein
+
+from aiservice.sqlassist.fix.model import Draft, change
+from aiservice.sqlassist.fix.words import Word, depths, new, text_of
+
+KEYWORDS = frozenset(
+    """
+    SELECT DISTINCT FROM WHERE GROUP ORDER BY HAVING LIMIT OFFSET JOIN INNER LEFT RIGHT FULL OUTER CROSS NATURAL ON
+    USING AND OR NOT IN EXISTS BETWEEN LIKE IS NULL AS ASC DESC UNION ALL INTERSECT EXCEPT CASE WHEN THEN ELSE END WITH
+    CAST OVER PARTITION INSERT INTO VALUES UPDATE SET DELETE CREATE TABLE
+    """.split()  # noqa: SIM905  # a list of words reads better as text
+)
+_CLAUSES = ("SELECT", "FROM", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "OFFSET")
+_SET_OPERATIONS = frozenset({"UNION", "INTERSECT", "EXCEPT"})
+_CALLED = frozenset({"COUNT", "SUM", "AVG", "MIN", "MAX", "IN", "EXISTS", "ABS", "ROUND", "LOWER", "UPPER", "COALESCE"})
+_OPERATORS: Mapping[tuple[str, str], str] = {
+    ("=", ">"): ">=", ("=", "<"): "<=", (">", "="): ">=", ("<", "="): "<=", ("!", "="): "!=", ("<", ">"): "<>",
+    ("&", "&"): "AND", ("|", "|"): "||", ("==", "="): "=", ("!=", "="): "!=",
+}  # fmt: skip
+_PUT_IN = (("AND", 1.5), ("ON", 1.4), ("WHERE", 1.4), ("FROM", 1.4), ("THEN", 1.4), ("END", 1.4), ("AS", 1.6))
+WINDOW = 4
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Where the parser stopped: the pieces of the text, and the place of the one that it did not expect.
+
+    `names` are the schema's names in lower case, `tables` those of its tables.
+    """
+
+    draft: Draft
+    words: Sequence[Word]
+    place: int
+    names: frozenset[str]
+    tables: frozenset[str]
+
+    @cached_property
+    def depths(self) -> Sequence[int]:
+        return depths(self.words)
+
+    def put(self, place: int, text: str, cost: float) -> Draft:
+        """With a word more."""
+        words = [*self.words[:place], new(text), *self.words[place:]]
+        return self._changed(words, "missing", place, why=f"{text} is missing here.", cost=cost)
+
+    def drop(self, place: int, count: int = 1, *, rule: str = "stray", why: str = "", cost: float) -> Draft:
+        words = [*self.words[:place], *self.words[place + count :]]
+        gone = text_of(self.words[place : place + count])
+        reason = why or f"{gone} is one too many here."
+        return self.draft.edited(text_of(words), change(rule, gone, "", reason), cost)
+
+    def swap(self, place: int, count: int, word: Word, *, rule: str, why: str, cost: float) -> Draft:
+        words = [*self.words[:place], word, *self.words[place + count :]]
+        return self.draft.edited(
+            text_of(words), change(rule, text_of(self.words[place : place + count]), word.text, why), cost
+        )
+
+    def _changed(self, words: Sequence[Word], rule: str, place: int, *, why: str, cost: float) -> Draft:
+        before = text_of(self.words[max(0, place - 3) : place + 2])
+        after = text_of(words[max(0, place - 3) : place + 3])
+        return self.draft.edited(text_of(words), change(rule, before, after, why), cost)
+
+
+def proposals(stop: Stop) -> Iterator[Draft]:
+    """Texts that are one repair away."""
+    for rule in _RULES:
+        yield from rule(stop)
+
+
+def tidied(draft: Draft, words: Sequence[Word]) -> Draft:
+    """Without empty places in lists, operators in two pieces, and words said twice, which some parsers pass over."""
+    stop = Stop(draft, words, 0, frozenset(), frozenset())
+    for place, word in enumerate(words):
+        if word.text == "," and word.kind == "sign" and _is_gap(words, place):
+            why = "A comma stands where nothing follows in the list."
+            return stop.drop(place, rule="comma", why=why, cost=1.0)
+        if place + 1 < len(words):
+            other = words[place + 1]
+            joined = _OPERATORS.get((word.text, other.text))
+            if joined and word.kind == other.kind == "sign":
+                return stop.swap(
+                    place,
+                    2,
+                    word.saying(joined),
+                    rule="operator",
+                    why=f"{word.text}{other.text} is no operator.",
+                    cost=1.0,
+                )
+            if word.upper in _CLAUSES and word.upper == other.upper:
+                return stop.drop(place, why=f"{word.text} is said twice.", cost=1.0)
+    return draft
+
+
+def _is_gap(words: Sequence[Word], place: int) -> bool:
+    after = words[place + 1] if place + 1 < len(words) else None
+    before = words[place - 1] if place else None
+    if after is None or after.text in (",", ")", ";") or after.upper in ("FROM", "WHERE", "GROUP", "HAVING"):
+        return True
+    if after.upper in ("ORDER", "LIMIT"):
+        return place + 2 < len(words) and (words[place + 2].upper == "BY" or words[place + 2].kind == "number")
+    return before is None or before.upper in ("SELECT", "BY", "DISTINCT", "WHERE") or before.text == "("
+
+
+def _typos(stop: Stop) -> Iterator[Draft]:
+    """A word that is near a keyword; the nearer to the stop the likelier."""
+    for place, word in enumerate(stop.words):
+        if word.kind != "word" or word.upper in KEYWORDS:
+            continue
+        is_name = word.text.lower() in stop.names
+        is_called = place + 1 < len(stop.words) and stop.words[place + 1].text == "("
+        distance_away = stop.place - place
+        is_near = 0 <= distance_away <= WINDOW
+        limit = 1 if len(word.text) <= 4 else 2
+        for keyword in KEYWORDS:
+            if abs(len(keyword) - len(word.text)) > limit or len(word.text) < 2:
+                continue
+            distance = DamerauLevenshtein.distance(word.upper, keyword, score_cutoff=limit)
+            if distance <= limit and not (is_name and distance > 1) and not (is_called and keyword not in ("IN", "ON")):
+                cost = 0.5 + 0.5 * distance + (0.0 if is_near else 0.6) + (0.6 if is_name else 0.0)
+                cost += 0.3 if len(keyword) <= 2 else 0.0
+                why = f"{word.text} is no keyword; {keyword} is near."
+                yield stop.swap(place, 1, word.saying(keyword), rule="keyword", why=why, cost=cost)
+
+
+def _lists(stop: Stop) -> Iterator[Draft]:
+    """A comma that is missing before the word where the parser stopped, or shortly before it."""
+    for place in range(max(1, stop.place - 2), min(stop.place + 1, len(stop.words))):
+        before, after = stop.words[place - 1], stop.words[place]
+        ends = (before.kind in ("word", "quoted", "string", "number") and before.upper not in KEYWORDS) or (
+            before.text in (")", "*")
+        )
+        begins = after.kind in ("word", "quoted", "string", "number") and after.upper not in (KEYWORDS - {"CASE"})
+        if ends and begins:
+            words = [*stop.words[:place], Word(",", "sign", -1), *stop.words[place:]]
+            why = f"A comma is missing between {before.text} and {after.text}."
+            shown = change("comma", f"{before.text} {after.text}", f"{before.text}, {after.text}", why)
+            yield stop.draft.edited(text_of(words), shown, 1.0 if place == stop.place else 1.1)
+
+
+def _brackets(stop: Stop) -> Iterator[Draft]:
+    """One bracket more or less than there should be."""
+    level = sum((word.text == "(") - (word.text == ")") for word in stop.words if word.kind == "sign")
+    if level > 0:
+        yield from _closings(stop)
+    elif level < 0:
+        yield from _openings(stop)
+
+
+def _closings(stop: Stop) -> Iterator[Draft]:
+    """A closing one: where the parser stopped, before a clause that follows, at the end, anywhere after the opening."""
+    open_at: list[int] = []
+    for place, word in enumerate(stop.words):
+        if word.kind == "sign" and word.text == "(":
+            open_at.append(place)
+        elif word.kind == "sign" and word.text == ")" and open_at:
+            open_at.pop()
+    last = open_at[-1] if open_at else 0
+    for place in range(last + 1, len(stop.words) + 1):
+        is_end = place == len(stop.words)
+        at_stop = place == stop.place and not is_end
+        is_clause = not is_end and stop.words[place].upper in (*_CLAUSES, "AS", "AND", "OR", *_SET_OPERATIONS)
+        cost = 1.0 if at_stop else 1.1 if is_end else 1.2 if is_clause else 1.6 + 0.01 * abs(place - stop.place)
+        words = [*stop.words[:place], Word(")", "sign", -1), *stop.words[place:]]
+        before = text_of(stop.words[last:place])
+        shown = change("bracket", before, f"{before})", "The bracket was opened and not closed.")
+        yield stop.draft.edited(text_of(words), shown, cost)
+    for place in open_at:
+        yield stop.drop(place, rule="bracket", why="The bracket is never closed.", cost=1.7)
+
+
+def _openings(stop: Stop) -> Iterator[Draft]:
+    level, closed = 0, len(stop.words) - 1
+    for place, word in enumerate(stop.words):
+        level += (word.text == "(") - (word.text == ")") if word.kind == "sign" else 0
+        if level < 0:
+            closed = place
+            break
+    yield stop.drop(closed, rule="bracket", why="The bracket was never opened.", cost=1.1)
+    for place in range(closed, 0, -1):
+        is_called = stop.words[place - 1].upper in _CALLED
+        words = [*stop.words[:place], Word("(", "sign", -1, " "), *stop.words[place:]]
+        after = text_of(stop.words[place : closed + 1])
+        shown = change("bracket", after, f"({after}", "The bracket was closed and not opened.")
+        yield stop.draft.edited(text_of(words), shown, 1.0 if is_called else 1.5 + 0.01 * (closed - place))
+
+
+def _quotes(stop: Stop) -> Iterator[Draft]:
+    """A quote that nothing closes: an apostrophe inside a text, or the end of the text is missing."""
+    place = next((place for place, word in enumerate(stop.words) if word.kind == "open"), None)
+    if place is None:
+        return
+    quote = stop.words[place].text
+    for start in range(place):
+        # 'It's so' is read as 'It', s, so and a quote that opens.
+        word = stop.words[start]
+        if word.kind == "string" and quote == "'" and not stop.words[start + 1].space and start + 1 < place:
+            inner = text_of(stop.words[start : place + 1])[1:-1].replace("''", "'").replace("'", "''")
+            why = "An apostrophe inside a text is written twice."
+            yield stop.swap(
+                start, place - start + 1, Word(f"'{inner}'", "string", -1, word.space), rule="quote", why=why, cost=0.8
+            )
+    rank = 0
+    for end in range(place + 1, min(place + 14, len(stop.words)) + 1):
+        is_end = end == len(stop.words)
+        follows = "" if is_end else (stop.words[end].upper or stop.words[end].text)
+        if not is_end and follows not in KEYWORDS and follows not in (")", ",", ";"):
+            continue
+        inner = text_of(stop.words[place + 1 : end])
+        text = f"{quote}{inner.replace(quote, quote * 2)}{quote}"
+        kind = "string" if quote == "'" else "quoted"
+        word = Word(text, kind, -1, stop.words[place].space or " ")  # type: ignore[arg-type]  # one of two kinds
+        why = "The text was opened and not closed."
+        if inner:
+            yield stop.swap(place, end - place, word, rule="quote", why=why, cost=1.0 + 0.1 * rank)
+            rank += 1
+    yield stop.drop(place, rule="quote", why="The quote stands alone.", cost=1.4)
+
+
+def _missing(stop: Stop) -> Iterator[Draft]:
+    """A keyword that is not there."""
+    words = stop.words
+    for place, word in enumerate(words):
+        follows = words[place + 1].upper if place + 1 < len(words) else ""
+        if word.upper in ("GROUP", "ORDER", "PARTITION") and follows and follows != "BY" and place <= stop.place:
+            yield stop.put(place + 1, "BY", 0.9)
+        is_read = place and words[place - 1].upper in ("FROM", "JOIN", "INTO", "UPDATE", "TABLE")
+        if word.text.lower() in stop.tables and not is_read and not _has_from(stop, place):
+            yield stop.put(place, "FROM", 1.0 if abs(place - stop.place) <= 1 else 1.2)
+    if (
+        words
+        and words[0].upper not in ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE", "CREATE")
+        and (any(word.upper == "FROM" for word in words))
+    ):
+        yield stop.put(0, "SELECT", 1.0)
+    for text, cost in _PUT_IN:
+        for place in (stop.place, stop.place - 1, stop.place - 2, stop.place - 3):
+            if 0 < place <= len(words):
+                yield stop.put(place, text, cost + 0.02 * (stop.place - place))
+
+
+def _has_from(stop: Stop, place: int) -> bool:
+    """Whether the SELECT that a place is in reads from something already."""
+    level = stop.depths[place]
+    for other in range(place - 1, -1, -1):
+        if stop.depths[other] < level or stop.words[other].upper in ("SELECT", *_SET_OPERATIONS):
+            return False
+        if stop.depths[other] == level and stop.words[other].upper == "FROM":
+            return True
+    return False
+
+
+def _stray(stop: Stop) -> Iterator[Draft]:
+    """A word too many where the parser stopped; what is left of an end that broke off."""
+    count = len(stop.words)
+    for place in (stop.place, stop.place - 1):
+        if 0 <= place < count and stop.words[place].kind != "open":
+            yield stop.drop(place, cost=1.9 if stop.words[place].upper in KEYWORDS else 2.2)
+    for length in range(1, min(5, count - 2) + 1):
+        first = stop.words[count - length]
+        if first.upper in KEYWORDS or (first.kind == "sign" and first.text not in (")", "*", ".")):
+            why = "The statement breaks off here."
+            yield stop.drop(count - length, length, rule="truncated", why=why, cost=1.0 + 0.4 * (length - 1))
+
+
+def _order(stop: Stop) -> Iterator[Draft]:
+    """The clauses of a SELECT in the order that SQL has them."""
+    for start, word in enumerate(stop.words):
+        if word.upper != "SELECT":
+            continue
+        level, end = stop.depths[start], start + 1
+        cuts = [start]
+        while end < len(stop.words) and stop.depths[end] >= level:
+            upper = stop.words[end].upper
+            if stop.depths[end] == level and (upper in _SET_OPERATIONS or stop.words[end].text == ";"):
+                break
+            if stop.depths[end] == level and upper in _CLAUSES[1:]:
+                cuts.append(end)
+            end += 1
+        parts = [stop.words[a:b] for a, b in zip(cuts, [*cuts[1:], end], strict=True)]
+        ordered = sorted(parts, key=lambda part: _CLAUSES.index(part[0].upper))
+        names = [part[0].upper for part in parts]
+        if ordered != parts and len(set(names)) == len(names):
+            moved = [word for part in ordered for word in part]
+            words = [*stop.words[:start], *_spaced(moved), *stop.words[end:]]
+            why = f"The clauses of a SELECT stand in the order {', '.join(part[0].upper for part in ordered)}."
+            before, after = text_of(stop.words[start:end]), text_of(moved)
+            yield stop.draft.edited(text_of(words), change("clause_order", before, after, why), 1.0)
+
+
+def _spaced(words: Sequence[Word]) -> Iterator[Word]:
+    for word in words:
+        yield word if word.space or word.upper not in _CLAUSES else Word(word.text, word.kind, word.start, " ")
+
+
+_RULES: Sequence[Callable[[Stop], Iterator[Draft]]] = (
+    _quotes, _typos, _lists, _brackets, _order, _missing, _stray,
+)  # fmt: skip
