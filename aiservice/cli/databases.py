@@ -4,7 +4,6 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -31,20 +30,18 @@ def command() -> None:
 @click.argument("name")
 @click.argument("url")
 @_tenant
-def add(name: str, url: str, tenant_id: str) -> None:
-    """Register URL (postgresql://, mysql://, sqlite:///) as NAME; `-` reads it from standard input.
+@click.option("--unchecked", is_flag=True, help="Register it although it cannot be opened now.")
+def add(name: str, url: str, *, tenant_id: str, unchecked: bool) -> None:
+    """Register URL (postgresql://, mysql://, sqlite:///absolute/path) as NAME; `-` reads it from standard input.
 
-    The role in the address should be one that can only read. A known name gets the new address.
+    It is opened first; a superuser's address is refused, and one whose role may write is warned of. A known name gets
+    the new address.
     """
     url = sys.stdin.readline().strip() if url == "-" else url
-    if url.startswith("sqlite://"):
-        path = Path("/" + url.partition("://")[2].lstrip("/"))
-        if not path.is_file():
-            raise DatabaseDown(f"There is no file {path}; an SQLite address is sqlite:///absolute/path.")
+    if not unchecked:
+        click.echo(_report(url))
     _with_databases(lambda databases: databases.add(tenant_id, name, url))
-    click.echo(
-        f"{name} is registered for {tenant_id}. `aiservice databases check {name} --tenant {tenant_id}` opens it."
-    )
+    click.echo(f"{name} is registered for {tenant_id}.")
 
 
 @command.command("list")
@@ -65,18 +62,7 @@ def list_databases(tenant_id: str) -> None:
 def check(name: str, tenant_id: str) -> None:
     """Open NAME as SQL assist would, and say what was found."""
     target = _with_databases(lambda databases: databases.target(tenant_id, name))
-    # SQL libraries load in processes of their own.
-    done = subprocess.run(
-        [sys.executable, "-m", "aiservice.sqlassist.live"],
-        input=target.url,
-        text=True,
-        capture_output=True,
-        timeout=CHECK_S,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise DatabaseDown(done.stderr.strip() or None)
-    click.echo(done.stdout.strip())
+    click.echo(_report(target.url))
 
 
 @command.command()
@@ -88,9 +74,30 @@ def remove(name: str, tenant_id: str) -> None:
     click.echo(f"{name} is forgotten.")
 
 
+def _report(url: str) -> str:
+    """What is found there, in a process of its own: SQL libraries load in no other. Raises `DatabaseDown`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "aiservice.sqlassist.live"],
+        input=url,
+        text=True,
+        capture_output=True,
+        timeout=CHECK_S,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise DatabaseDown(done.stderr.strip() or None)
+    return done.stdout.strip()
+
+
 async def _listed(databases: Databases, tenant_id: str) -> Sequence[tuple[Registered, str]]:
-    rows = await databases.list(tenant_id)
-    return [(row, (await databases.target(tenant_id, row.name)).url) for row in rows]
+    return [(row, await _url(databases, row)) for row in await databases.list(tenant_id)]
+
+
+async def _url(databases: Databases, row: Registered) -> str:
+    try:
+        return (await databases.target(row.tenant_id, row.name)).url
+    except DatabaseDown:
+        return "sealed with another KEY_PEPPER://"
 
 
 def _with_databases(work: Callable[[Databases], Awaitable[_Result]]) -> _Result:

@@ -14,14 +14,23 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from aiservice.core.errors import StatementRefused
-from aiservice.sqlassist.functions import DANGEROUS, HARMLESS
+from aiservice.sqlassist.functions import DANGEROUS, HARMLESS, ROW_MAKERS
 
 # It logs the text of statements that it cannot read whole, and those are nobody's but the caller's.
 logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
 
 STATEMENT_CHARACTERS_MAX = 100_000
 DEPTH_MAX = 150
-_USING = re.compile(r"\busing\s*(?P<operator><=?|>=?)(?=\s|,|;|\)|$)", re.IGNORECASE)
+_USING = re.compile(
+    r"\busing\s*(?:(?P<operator><=?|>=?)(?=\s|,|;|\)|$)|operator\s*\(\s*(?:\w+\s*\.\s*)?(?P<named><=?|>=?)\s*\))",
+    re.IGNORECASE,
+)
+_RUN_COMMENT = re.compile(r"/\*M?!")
+# Whoever may read these reads passwords.
+_SECRET = frozenset(
+    {"pg_shadow", "pg_authid", "pg_user_mapping", "pg_user_mappings", "pg_largeobject", "pg_hba_file_rules"}
+)
+_SECRET_SCHEMAS = frozenset({"mysql", "performance_schema", "sys"})
 _READS = (exp.Query, exp.Values)
 _WRITES = (
     exp.DDL,
@@ -71,8 +80,10 @@ def parse(sql: str, dialect: str) -> list[exp.Expr]:
         )
     if depth(sql) > DEPTH_MAX:
         raise StatementRefused(f"The query is nested more than {DEPTH_MAX} deep.", param="query")
+    if _RUN_COMMENT.search(sql):
+        raise StatementRefused("The query has a comment that MySQL runs (/*! ... */); leave it out.", param="query")
     try:
-        found = sqlglot.parse(_without_operators(sql, dialect), read=dialect)
+        found = _parsed(sql, dialect)
     except SqlglotError as error:
         raise StatementRefused(f"The query could not be read as {dialect}: {said(error)}", param="query") from None
     except RecursionError:
@@ -80,11 +91,15 @@ def parse(sql: str, dialect: str) -> list[exp.Expr]:
     return [statement for statement in found if statement is not None and not isinstance(statement, exp.Semicolon)]
 
 
-def _without_operators(sql: str, dialect: str) -> str:
-    """PostgreSQL sorts by an operator too: `ORDER BY a USING >` is what others call DESC."""
-    if dialect != "postgres" or not _USING.search(sql):
-        return sql
-    return _USING.sub(lambda match: "ASC" if match["operator"].startswith("<") else "DESC", sql)
+def _parsed(sql: str, dialect: str) -> list[exp.Expr | None]:
+    """PostgreSQL sorts by an operator too, which sqlglot does not read: `ORDER BY a USING >` is DESC."""
+    try:
+        return sqlglot.parse(sql, read=dialect)
+    except SqlglotError:
+        if dialect != "postgres" or not _USING.search(sql):
+            raise
+        spelled = _USING.sub(lambda match: "ASC" if "<" in match[0] else "DESC", sql)
+        return sqlglot.parse(spelled, read=dialect)
 
 
 def said(error: SqlglotError) -> str:
@@ -107,6 +122,14 @@ def depth(sql: str) -> int:
         elif character in ")]":
             level -= 1
     return deepest
+
+
+def bare(statement: exp.Expr, dialect: str) -> str:
+    """A statement's text without comments and hints, as it may be sent to a database."""
+    plain = statement.copy()
+    for hint in list(plain.find_all(exp.Hint)):
+        hint.pop()
+    return plain.sql(dialect=dialect, comments=False)
 
 
 def ensure_read(statement: exp.Expr) -> None:
@@ -147,19 +170,29 @@ def _objection_to(node: exp.Expr) -> str | None:
         return "The query assigns a variable; leave that out."
     if isinstance(node, exp.PropertyEQ):
         return "The query assigns a variable; leave that out."
-    if isinstance(node, exp.Table) and _is_file(node):
-        return f"The query reads the file {node.name!r}; only tables may be read."
+    if isinstance(node, exp.Operator) and not str(node.args.get("operator") or "").startswith("pg_catalog."):
+        return "The query names an operator by its schema, which may be somebody's own."
+    if isinstance(node, exp.Table):
+        return _objection_to_table(node)
     return _objection_to_function(node)
 
 
-def _is_file(table: exp.Table) -> bool:
-    """DuckDB and Spark read a file where its path stands as a table."""
-    name = table.name
-    if isinstance(table.this, exp.Literal):
-        return True
-    return (table.this is not None and any(part in name for part in ("://", "/", "\\"))) or name.lower().endswith(
-        (".csv", ".parquet", ".json")
-    )
+def _objection_to_table(table: exp.Table) -> str | None:
+    source = table.this
+    if isinstance(source, exp.Func):
+        if set(_names(source)) & ROW_MAKERS:
+            return None
+        return f"The function {source.sql_name().upper()} may not stand in FROM."
+    if not isinstance(source, exp.Identifier) or _is_file(source):
+        return f"The query reads {source.sql()[:80]!r}, which is no table."
+    if table.name.lower() in _SECRET or table.db.lower() in _SECRET_SCHEMAS:
+        return f"The table {table.name} is the database's own."
+    return None
+
+
+def _is_file(name: exp.Identifier) -> bool:
+    """DuckDB and Spark read a file where its path stands as a table; a table's own name has no dot or stroke in it."""
+    return any(part in name.name for part in (".", "/", "\\"))
 
 
 def _objection_to_function(node: exp.Expr) -> str | None:
@@ -172,7 +205,10 @@ def _objection_to_function(node: exp.Expr) -> str | None:
             return f"The function {name.upper()} is not let through."
     if isinstance(node, exp.Anonymous | exp.AnonymousAggFunc):
         name = str(node.this).lower() if isinstance(node.this, str) else node.name.lower()
-        if name not in HARMLESS or isinstance(node.parent, exp.Dot):
+        if isinstance(node.find_ancestor(exp.Hint), exp.Hint):
+            return None
+        owner = node.parent.this.name.lower() if isinstance(node.parent, exp.Dot) else ""
+        if name not in HARMLESS or owner not in ("", "pg_catalog", "safe"):
             return f"The function {name.upper()} is unknown here, so that it is not let through."
     return None
 

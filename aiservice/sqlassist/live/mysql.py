@@ -83,7 +83,7 @@ class MysqlDatabase:
         self._is_mariadb = row is not None and "mariadb" in str(row[0]).lower()
 
     def run(self, statement: exp.Expr, *, rows_max: int = ROWS_MAX, seconds: float = RUN_S) -> Rows:
-        names, rows = self._fetch(statement.sql(dialect="mysql"), rows_max, seconds)
+        names, rows = self._fetch(gate.bare(statement, "mysql"), rows_max, seconds)
         return Rows(names, tuple(rows[:rows_max]), len(rows) > rows_max)
 
     def schema(self) -> Schema:
@@ -93,7 +93,7 @@ class MysqlDatabase:
         return shelf[0]
 
     def plan(self, statement: exp.Expr) -> dict[str, Any]:
-        names, rows = self._fetch(f"EXPLAIN {statement.sql(dialect='mysql')}", ROWS_MAX, RUN_S)
+        names, rows = self._fetch(f"EXPLAIN {gate.bare(statement, 'mysql')}", ROWS_MAX, RUN_S)
         places = [index for index, name in enumerate(names) if name.lower() == "rows"]
         cost = 1
         for row in rows:
@@ -106,7 +106,7 @@ class MysqlDatabase:
         gate.ensure_read(statement)
         started_s = time.monotonic()
         try:
-            names, rows = self._fetch(sql.strip().rstrip(";"), rows_max, seconds)
+            names, rows = self._fetch(gate.bare(statement, "mysql"), rows_max, seconds)
         except RunFailed as error:
             if error.kind == "time":
                 raise SqlTimeout(f"The statement ran past its limit of {seconds:g} s and was ended.") from None

@@ -108,7 +108,7 @@ class PostgresDatabase:
         self._url = url
 
     def run(self, statement: exp.Expr, *, rows_max: int = ROWS_MAX, seconds: float = RUN_S) -> Rows:
-        names, _, rows = self._await(self._fetch(statement.sql(dialect="postgres"), rows_max, seconds))
+        names, _, rows = self._await(self._fetch(gate.bare(statement, "postgres"), rows_max, seconds))
         return Rows(names, tuple(rows[:rows_max]), len(rows) > rows_max)
 
     def schema(self) -> Schema:
@@ -116,7 +116,7 @@ class PostgresDatabase:
         return _kept(self._url, moment) or _keep(self._url, moment, self._await(self._read()))
 
     def plan(self, statement: exp.Expr) -> dict[str, Any]:
-        sql = f"EXPLAIN (FORMAT JSON) {statement.sql(dialect='postgres')}"
+        sql = f"EXPLAIN (FORMAT JSON) {gate.bare(statement, 'postgres')}"
         _, _, rows = self._await(self._fetch(sql, 1, RUN_S))
         plan = msgspec.json.decode(rows[0][0])[0]["Plan"]
         return {"unit": "postgres_cost", "cost": plan["Total Cost"], "text": "\n".join(_lines(plan, 0))}
@@ -126,7 +126,7 @@ class PostgresDatabase:
         gate.ensure_read(statement)
         started_s = time.monotonic()
         try:
-            names, types, rows = self._await(self._fetch(sql.strip().rstrip(";"), rows_max, seconds))
+            names, types, rows = self._await(self._fetch(gate.bare(statement, "postgres"), rows_max, seconds))
         except RunFailed as error:
             if error.kind == "time":
                 raise SqlTimeout(f"The statement ran past its limit of {seconds:g} s and was ended.") from None

@@ -13,7 +13,7 @@ from sqlglot import exp
 
 from aiservice.core.errors import DatabaseDown, SqlTimeout, StatementRefused
 from aiservice.sqlassist import gate
-from aiservice.sqlassist.live.sampling import Sampler
+from aiservice.sqlassist.live.sampling import SAMPLING_S, Sampler
 from aiservice.sqlassist.model import Grid, GridColumn
 from aiservice.sqlassist.runner import ROWS_MAX, RUN_S, Rows, RunFailed
 from aiservice.sqlassist.schema import Column, ForeignKey, Schema, Table, kind_of, with_keys
@@ -53,14 +53,14 @@ class SqliteFile:
         self._guard = Guard(connection)
 
     def run(self, statement: exp.Expr, *, rows_max: int = ROWS_MAX, seconds: float = RUN_S) -> Rows:
-        return self._guard.run(statement.sql(dialect="sqlite"), rows_max=rows_max, seconds=seconds)
+        return self._guard.run(gate.bare(statement, "sqlite"), rows_max=rows_max, seconds=seconds)
 
     def schema(self) -> Schema:
         moment = int(time.monotonic() // SCHEMA_S)
         return _read(str(self._path), self._path.stat().st_mtime_ns, moment)
 
     def plan(self, statement: exp.Expr) -> dict[str, Any]:
-        sql = statement.sql(dialect="sqlite")
+        sql = gate.bare(statement, "sqlite")
         steps = self._guard.run(sql, rows_max=ROWS_MAX, seconds=RUN_S).steps
         rows = self._guard.explain(sql)
         return {"unit": "sqlite_steps", "cost": steps, "text": "\n".join(rows)}
@@ -70,7 +70,7 @@ class SqliteFile:
         gate.ensure_read(statement)
         started_s = time.monotonic()
         try:
-            rows = self._guard.run(sql.strip().rstrip(";"), rows_max=rows_max, seconds=seconds)
+            rows = self._guard.run(gate.bare(statement, "sqlite"), rows_max=rows_max, seconds=seconds)
         except RunFailed as error:
             if error.kind == "time":
                 raise SqlTimeout(f"The statement ran past its limit of {seconds:g} s and was ended.") from None
@@ -85,6 +85,9 @@ def _read(path: str, _changed_ns: int, _moment: int) -> Schema:
     """The file's schema, kept for its time of change and for a minute."""
     connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, timeout=1.0)
     with closing(connection):
+        until_s = time.monotonic() + SAMPLING_S
+        # One slow view costs its sample, not the schema.
+        connection.set_progress_handler(lambda: int(time.monotonic() > until_s), 10_000)
         names = connection.execute(
             "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%' ORDER BY rowid"
         ).fetchall()

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Ctrl-C reaches the whole group; the supervisor stops this process when the last answer is out.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with(options.parent)
-    os.umask(0o077)
+    os.umask(0o177)
     options.socket.unlink(missing_ok=True)
     gc.collect()
     gc.freeze()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from aiservice.core.errors import AIServiceError, Unexpected
+from aiservice.core.errors import AIServiceError, StatementRefused, Unexpected
 from aiservice.core.lifeline import die_with
 from aiservice.sqlassist import machine, wire
 
@@ -45,13 +45,14 @@ def _serve(own: socket.socket, pool_pid: int) -> None:
     own.detach()
     # What the pool has open is not the child's: else a worker's connection would outlive the pool.
     os.closerange(_OWN_SOCKET + 1, _DESCRIPTORS_OPEN_MAX)
+    signal.set_wakeup_fd(-1)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL if number != signal.SIGINT else signal.SIG_IGN)
     die_with(pool_pid)
     _confine()
     with socket.socket(fileno=_OWN_SOCKET) as channel:
         while (body := _received(channel)) is not None:
-            answer = wire.encoder.encode(_answered(body))
+            answer = _answer(body)
             channel.sendall(wire.ANSWER.pack(len(answer)) + answer)
     os._exit(0)
 
@@ -81,6 +82,13 @@ def _exactly(channel: socket.socket, count: int) -> bytes | None:
     return bytes(parts)
 
 
+def _answer(body: bytes) -> bytes:
+    answer = wire.encoder.encode(_answered(body))
+    if len(answer) > wire.BODY_BYTES_MAX:
+        return wire.encoder.encode(wire.Failed(StatementRefused.code, "The answer is too large; ask for fewer rows."))
+    return answer
+
+
 def _answered(body: bytes) -> wire.Outcome:
     try:
         call = wire.calls.decode(body)
@@ -88,9 +96,9 @@ def _answered(body: bytes) -> wire.Outcome:
     except AIServiceError as error:
         return wire.Failed.of(error)
     except MemoryError:
-        return wire.Failed(Unexpected.code, "The statement needs more memory than a sandbox has.")
+        return wire.Failed(StatementRefused.code, "The statement needs more memory than a sandbox has.", "query")
     except RecursionError:
-        return wire.Failed(Unexpected.code, "The statement is nested too deeply.")
+        return wire.Failed(StatementRefused.code, "The statement is nested too deeply.", "query")
     except Exception as error:  # noqa: BLE001  # a fault of ours ends one request, not the sandbox
         return wire.Failed(Unexpected.code, Unexpected.title, detail=_traced(error))
 

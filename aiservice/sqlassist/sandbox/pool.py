@@ -3,7 +3,8 @@
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable
+import socket
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,7 @@ class Child:
     """A sandbox and the pool's end of its socket."""
 
     pid: int
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
+    channel: socket.socket
     calls: int = 0
 
 
@@ -33,17 +33,17 @@ class Pool:
         self._size = size
         self._waiting = 0
         self._idle: asyncio.Queue[Child] = asyncio.Queue()
-        self._children: set[int] = set()
+        self._pids: set[int] = set()
 
     async def run(self, path: Path) -> None:
         """Serves until it is cancelled."""
         for _ in range(self._size):
-            await self._add()
+            self._add()
         server = await asyncio.start_unix_server(self._serve, path)
         try:
             await server.serve_forever()
         finally:
-            for pid in self._children:
+            for pid in self._pids:
                 os.kill(pid, signal.SIGKILL)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -60,7 +60,7 @@ class Pool:
                 await writer.drain()
         writer.close()
 
-    async def _unless_left(self, reader: asyncio.StreamReader, work: Awaitable[bytes]) -> bytes | None:
+    async def _unless_left(self, reader: asyncio.StreamReader, work: Coroutine[None, None, bytes]) -> bytes | None:
         """The answer; None when the client leaves before it is there, which ends the work."""
         working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(reader.read(1))
         try:
@@ -76,47 +76,63 @@ class Pool:
             return _failed(Overloaded.code, "SQL assist has too much to do; try again soon.")
         try:
             async with asyncio.timeout(deadline_s):
-                self._waiting += 1
-                try:
-                    one = await self._idle.get()
-                finally:
-                    self._waiting -= 1
-                return await self._asked(one, body)
+                return await self._asked(await self._next(), body)
         except TimeoutError:
             return _failed(SqlTimeout.code, f"The work on this statement ran past {deadline_s:g} s and was ended.")
 
+    async def _next(self) -> Child:
+        """An idle child that lives."""
+        while True:
+            self._waiting += 1
+            try:
+                one = await self._idle.get()
+            finally:
+                self._waiting -= 1
+            if os.waitpid(one.pid, os.WNOHANG)[0] == 0:  # noqa: ASYNC222  # it does not wait
+                return one
+            self._pids.discard(one.pid)
+            one.channel.close()
+            self._add()
+
     async def _asked(self, one: Child, body: bytes) -> bytes:
         """The child goes back among the idle ones only when its answer came whole."""
-        is_whole = False
+        loop, is_whole = asyncio.get_running_loop(), False
         try:
-            one.writer.write(wire.ANSWER.pack(len(body)) + body)
-            await one.writer.drain()
-            (length,) = wire.ANSWER.unpack(await one.reader.readexactly(wire.ANSWER.size))
-            answer = await one.reader.readexactly(length)
+            await loop.sock_sendall(one.channel, wire.ANSWER.pack(len(body)) + body)
+            (length,) = wire.ANSWER.unpack(await self._received(one, wire.ANSWER.size))
+            answer = await self._received(one, length)
             one.calls += 1
             is_whole = one.calls < CALLS_PER_CHILD
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except ConnectionError:
             return _failed(Unexpected.code, "The sandbox died of this statement.")
         finally:
             if is_whole:
                 self._idle.put_nowait(one)
             else:
                 self._end(one)
-                await self._add()
+                self._add()
         return answer
 
-    async def _add(self) -> None:
+    async def _received(self, one: Child, count: int) -> bytes:
+        loop, parts = asyncio.get_running_loop(), bytearray()
+        while len(parts) < count:
+            part = await loop.sock_recv(one.channel, min(count - len(parts), 1 << 20))
+            if not part:
+                raise ConnectionResetError
+            parts += part
+        return bytes(parts)
+
+    def _add(self) -> None:
         pid, channel = child.fork(os.getpid())
-        self._children.add(pid)
-        reader, writer = await asyncio.open_unix_connection(sock=channel)
-        self._idle.put_nowait(Child(pid, reader, writer))
+        channel.setblocking(False)
+        self._pids.add(pid)
+        self._idle.put_nowait(Child(pid, channel))
 
     def _end(self, one: Child) -> None:
-        one.writer.close()
-        with suppress(ProcessLookupError):
-            os.kill(one.pid, signal.SIGKILL)
+        one.channel.close()
+        os.kill(one.pid, signal.SIGKILL)
         os.waitpid(one.pid, 0)
-        self._children.discard(one.pid)
+        self._pids.discard(one.pid)
 
 
 def _failed(code: str, public: str) -> bytes:

@@ -91,5 +91,38 @@ def test_a_refusal_says_what_to_change(sql: str, word: str):
         gate.ensure_read(gate.read_one(sql, "postgres"))
 
 
+@pytest.mark.parametrize(
+    ("sql", "dialect"),
+    [
+        ("SELECT 1 /*!50000 INTO OUTFILE '/tmp/x' */", "mysql"),
+        ("SELECT 1 /*M!100000 INTO OUTFILE '/tmp/x' */", "mysql"),
+        ("FROM 'x.txt'", "duckdb"),
+        ("SELECT * FROM 'x.xlsx'", "duckdb"),
+        ("SELECT * FROM @stage", "snowflake"),
+        ("SELECT a OPERATOR(evil.+) b FROM t", "postgres"),
+        ("SELECT evil.upper('a')", "postgres"),
+        ("SELECT * FROM pg_shadow", "postgres"),
+        ("SELECT * FROM mysql.user", "mysql"),
+    ],
+)
+def test_what_a_dialect_hides_does_not_pass(sql: str, dialect: str):
+    with pytest.raises(StatementRefused):
+        gate.ensure_read(gate.read_one(sql, dialect))
+
+
+@pytest.mark.parametrize(
+    ("sql", "dialect", "sent"),
+    [
+        ("SELECT a /* x */ FROM t -- y", "mysql", "SELECT a FROM t"),
+        ("SELECT /*+ MAX_EXECUTION_TIME(9) */ a FROM t", "mysql", "SELECT a FROM t"),
+        ("SELECT pg_catalog.upper('a')", "postgres", "SELECT pg_catalog.UPPER('a')"),
+    ],
+)
+def test_what_is_sent_has_no_comments_and_no_hints(sql: str, dialect: str, sent: str):
+    statement = gate.read_one(sql, dialect)
+    gate.ensure_read(statement)
+    assert gate.bare(statement, dialect).lower() == sent.lower()
+
+
 def test_brackets_in_a_text_do_not_nest():
     gate.ensure_read(gate.read_one("SELECT '" + "(" * 100 + "'", "postgres"))
