@@ -1,0 +1,173 @@
+"""From the marks of a question to a plan."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiservice.sqlassist.generate.conditions import take_conditions
+from aiservice.sqlassist.generate.lexicon import Lexicon, Ref
+from aiservice.sqlassist.generate.link import Mark
+from aiservice.sqlassist.generate.ordering import take_order, take_superlatives, take_top
+from aiservice.sqlassist.generate.plan import Item, Order, Query
+from aiservice.sqlassist.generate.selection import take_groups, take_select
+from aiservice.sqlassist.generate.state import SKIP, State
+from aiservice.sqlassist.joins import path_between
+
+TURNS = 4
+_LEFT = "CMVNQDSGAKnFB|~^$tHOy"
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A reading of the question: what it left over, and what was doubtful about it."""
+
+    query: Query
+    missing: tuple[str, ...]
+    left: tuple[str, ...]
+    doubts: tuple[str, ...]
+    turn: int
+
+
+def parse(lexicon: Lexicon, marks: Sequence[Mark], turn: int) -> Parsed | None:
+    """One reading; other turns read what is ambiguous otherwise. None where nothing is asked of any table."""
+    state = State(lexicon, _settled(lexicon, marks, turn), turn)
+    state.main = _main(state)
+    if not state.main:
+        return None
+    counted = state.find(f"K{SKIP}X?{SKIP}V*{SKIP}[TM]")
+    if counted is not None:
+        state.counted = state.marks[counted.end() - 1].tables[0] if state.marks[counted.end() - 1].tables else ""
+    take_order(state)
+    take_top(state)
+    take_superlatives(state)
+    groups = take_groups(state)
+    take_conditions(state)
+    select, groups = take_select(state, groups)
+    if not select:
+        return None
+    query = _query(state, select, groups)
+    missing = tuple(mark.text for mark, kind in zip(state.marks, state.kinds, strict=True) if kind == "u")
+    for match in list(state.each(f"y{SKIP}[T_]")):
+        state.kinds[match.start()] = "_"
+    left = tuple(mark.text for mark, kind in zip(state.marks, state.kinds, strict=True) if kind in _LEFT)
+    return Parsed(query, missing, left, tuple(state.doubts), turn)
+
+
+def _settled(lexicon: Lexicon, marks: Sequence[Mark], turn: int) -> list[Mark]:
+    """A word that may be a table or a column is one of them, by what else is named."""
+    from dataclasses import replace
+
+    named = {name for mark in marks if mark.kind == "T" for name in mark.tables}
+    found = []
+    for mark in marks:
+        if mark.kind == "M":
+            best = mark.refs[0][1] if mark.refs else 0
+            whole = [ref for ref, score in mark.refs if score >= 1]
+            is_column = any(ref.table in named for ref in whole) or (not named and bool(whole) and best > 1)
+            if turn == 3:
+                is_column = not is_column
+            mark = replace(mark, kind="C" if is_column else "T")
+        found.append(mark)
+    return found
+
+
+def _main(state: State) -> str:
+    """The table whose rows are asked about: the first that is named, else the one that has most of the columns."""
+    for place, mark in enumerate(state.marks):
+        owners = {ref.table for ref, score in mark.refs if score > 1.05}
+        if mark.kind == "C" and len(owners) == 1 and not (place and state.marks[place - 1].kind == "E"):
+            return owners.pop()
+        if mark.kind == "T":
+            if len(mark.tables) > 1:
+                state.doubt("table")
+            previous = state.marks[place - 1].kind if place else ""
+            if previous == "E" and any(other.kind == "T" for other in state.marks[place + 1 :]):
+                continue
+            return mark.tables[0]
+    counts: dict[str, float] = {}
+    for mark in state.marks:
+        for name in {ref.table for ref, _ in mark.refs} | {ref.table for ref, _ in mark.values}:
+            score = max([s for ref, s in mark.refs if ref.table == name] or [0.9])
+            counts[name] = counts.get(name, 0.0) + min(score, 1.2)
+    if not counts:
+        return ""
+    best = max(counts.values())
+    names = [name for name, count in counts.items() if count == best]
+    if len(names) > 1:
+        state.doubt("table")
+    return names[-1 if state.turn == 3 else 0]
+
+
+def _query(state: State, select: Sequence[Item], groups: Sequence[Ref]) -> Query:
+    order = list(state.order)
+    root = state.counted if any(item.aggregate == "count" and item.ref is None for item in select) else ""
+    root = root or next((item.ref.table for item in select if item.ref is not None), state.main)
+    if state.having or any(one.item.aggregate and one.item.ref is None for one in order):
+        root = state.counted or root
+    is_aggregate = any(item.aggregate for item in select)
+    group = tuple(groups)
+    if not group and (state.having or state.wants_group or any(one.item.aggregate for one in order)):
+        group = _implied(state, select)
+    elif not group and is_aggregate and any(not item.aggregate for item in select):
+        group = tuple(item.ref for item in select if item.ref is not None and not item.aggregate)
+    tables = [name for name in state.tables]
+    plain = all(not item.aggregate for item in select)
+    is_distinct = state.find("X") is not None and plain
+    if plain and not group and not order and not is_distinct:
+        is_distinct = _is_multiplied(state, select, tables)
+    if len({item.ref.table for item in select if item.ref is not None}) == 1 and plain and not group:
+        root = next(item.ref.table for item in select if item.ref is not None)
+    counts = {item.table for item in select if item.aggregate == "count" and item.ref is None}
+    counts |= {one.item.table for one in (*order, *state.having) if one.item.ref is None and one.item.table}
+    return Query(
+        root=root,
+        select=tuple(select),
+        where=tuple(state.where),
+        group=group,
+        having=tuple(state.having),
+        order=tuple(order),
+        limit=state.limit,
+        is_distinct=is_distinct,
+        tables=tuple(dict.fromkeys([*tables, *sorted(counts)])),
+        also=tuple(state.also),
+    )
+
+
+def _implied(state: State, select: Sequence[Item]) -> tuple[Ref, ...]:
+    """What rows are counted by where the question does not say `each`: the key of the table that is shown."""
+    refs = [item.ref for item in select if item.ref is not None and not item.aggregate]
+    if not refs:
+        return ()
+    owner = refs[0].table
+    if owner == state.counted or (len(refs) and owner == state.main == state.counted):
+        return tuple(refs)
+    if state.counted and path_between(state.lexicon.schema, owner, state.counted):
+        is_entity = owner == state.main or owner in state.mentioned()
+        return tuple([*state.key(owner), *refs]) if is_entity else tuple(refs)
+    return tuple(refs)
+
+
+def _is_multiplied(state: State, select: Sequence[Item], tables: Sequence[str]) -> bool:
+    """Whether a join may show a row of the selected table more than once."""
+    owners = {item.ref.table for item in select if item.ref is not None}
+    if len(owners) != 1:
+        return False
+    owner = owners.pop()
+    others = set(tables)
+    for where in state.where:
+        ref = getattr(where, "ref", None)
+        if ref is not None:
+            others.add(ref.table)
+        others |= {one.ref.table for one in getattr(where, "conditions", ()) if hasattr(one, "ref")}
+        if hasattr(where, "expression"):
+            others.add(where.table)
+    if any(where.__class__.__name__ == "Without" for where in state.where):
+        others = {name for name in others if name in tables or name == owner}
+    for name in others - {owner}:
+        path = path_between(state.lexicon.schema, owner, name)
+        if path and any(step.is_to_many for step in path):
+            state.doubt("duplicates")
+            return True
+    return False
+
+
+__all__ = ["TURNS", "Order", "Parsed", "parse"]
