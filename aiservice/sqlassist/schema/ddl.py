@@ -1,222 +1,321 @@
-"""Reads a schema from text: the DDL of any dialect, or a plain list of tables."""
+"""Reads a schema from text: the DDL of any dialect, a dump, or a plain list of tables."""
 
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-import sqlglot
-from sqlglot import exp
-from sqlglot.errors import SqlglotError
-
 from aiservice.core.errors import SchemaInvalid
-from aiservice.sqlassist.gate import said
+from aiservice.sqlassist.schema.columns import Columns
+from aiservice.sqlassist.schema.draft import Draft
 from aiservice.sqlassist.schema.keys import with_keys
 from aiservice.sqlassist.schema.listing import read_listing
-from aiservice.sqlassist.schema.model import Column, ForeignKey, Schema, Table
-from aiservice.sqlassist.schema.types import cut, kind_of, listed_values
+from aiservice.sqlassist.schema.model import Column, Schema
+from aiservice.sqlassist.schema.selected import selected
+from aiservice.sqlassist.schema.tokens import ESCAPING, Script, names_in, scan
+from aiservice.sqlassist.schema.types import cut, listed_values
 
 KEPT = 64
-_OTHERS = ("postgres", "mysql", "sqlite", "tsql", "bigquery", "duckdb", "oracle", "snowflake")
 _IS_DDL = re.compile(r"\bcreate\s+(or\s+replace\s+)?(\w+\s+){0,3}(table|view)\b", re.IGNORECASE)
+_NAMED = ("word", "name", "text")
+# What else a dump has: it says nothing about tables.
+_PASSED_OVER = frozenset(
+    """ANALYZE BEGIN CALL CASE CLUSTER COMMIT COPY DECLARE DELETE DELIMITER DENY DO DROP ELSE ELSEIF ELSIF END EXEC
+    EXECUTE EXCEPTION FETCH FLUSH FOR GRANT IF IN INSERT INSTALL LEAVE LET LOAD LOCK LOOP MERGE OPEN OPTIMIZE OUT
+    PRAGMA PERFORM PRINT RAISE REFRESH REINDEX REM RENAME REPEAT REPLACE RESET RETURN RETURNS REVOKE ROLLBACK
+    SAVEPOINT SECURITY SELECT SET SHOW SIGNAL SPOOL START THEN TRUNCATE UNLOCK UNTIL UPDATE USE VACUUM VALUES WHEN WHILE
+    WITH PROMPT ITERATE CLOSE""".split()  # noqa: SIM905  # a list of words reads better as text
+)
+_MADE_ELSE = frozenset(
+    """FUNCTION PROCEDURE PROC TRIGGER SEQUENCE EXTENSION SCHEMA DATABASE ROLE USER DOMAIN POLICY RULE EVENT SYNONYM
+    AGGREGATE OPERATOR CAST COLLATION LANGUAGE SERVER PUBLICATION SUBSCRIPTION STATISTICS TABLESPACE LOGIN MACRO
+    PACKAGE DICTIONARY STAGE STREAM TASK FILE WAREHOUSE DEFINER ASSEMBLY DEFAULT PARTITION CONVERSION ACCESS TEXT
+    TRANSFORM FULLTEXT XML SECRET CATALOG MODEL CONNECTION VARIABLE ALGORITHM BITMAP SPATIAL CONSTRAINT
+    ROUTINE SECURITY SEARCH PIPE QUOTA PROFILE""".split()  # noqa: SIM905
+)
 
 
 @lru_cache(maxsize=KEPT)
 def read_schema(text: str, dialect: str) -> Schema:
-    """The tables of a schema's text; raises `SchemaInvalid` with line and column of what could not be read."""
+    """The tables of a schema's text; raises `SchemaInvalid` with line and column of what could not be read.
+
+    The dialect matters for little: where texts have backslashes, and how types are spelled.
+    """
     if not _IS_DDL.search(text):
         return with_keys(Schema(tuple(read_listing(text))))
-    tables = _Reader()
-    for statement in _statements(text, dialect):
-        tables.read(statement)
-    found = tuple(draft.table() for draft in tables.drafts.values())
+    try:
+        return _read(text, dialect)
+    except SchemaInvalid as first:
+        other = "postgres" if dialect in ESCAPING else "mysql"
+        try:
+            return _read(text, other)
+        except SchemaInvalid:
+            raise first from None
+
+
+def _read(text: str, dialect: str) -> Schema:
+    script = scan(text, dialect)
+    reader = _Reader(script, dialect)
+    start = 0
+    for number, token in enumerate(script.tokens):
+        if token.kind == "end":
+            reader.read(start, number)
+            start = number + 1
+    found = tuple(draft.table() for draft in reader.drafts.values() if draft.columns)
     if not found:
         raise SchemaInvalid("The schema has no table in it.", param="schema")
     return with_keys(Schema(found))
 
 
-def _statements(text: str, dialect: str) -> Sequence[exp.Expr]:
-    """Read in the asked dialect, else in the first other that can."""
-    first: SqlglotError | RecursionError | None = None
-    for name in (dialect, *(other for other in _OTHERS if other != dialect)):
-        try:
-            found = sqlglot.parse(text, read=name)
-        except (SqlglotError, RecursionError) as error:
-            first = first or error
-            continue
-        return [statement for statement in found if statement is not None]
-    if isinstance(first, SqlglotError):
-        raise SchemaInvalid(f"The schema could not be read as {dialect}: {said(first)}", param="schema")
-    raise SchemaInvalid("The schema is nested too deeply.", param="schema")
-
-
 @dataclass(slots=True)
-class _Draft:
-    name: str
-    columns: dict[str, Column] = field(default_factory=dict)
-    primary_key: tuple[str, ...] = ()
-    unique: list[tuple[str, ...]] = field(default_factory=list)
-    foreign_keys: list[ForeignKey] = field(default_factory=list)
-    indexes: list[tuple[str, ...]] = field(default_factory=list)
-    comment: str = ""
-
-    def table(self) -> Table:
-        key = {name.lower() for name in self.primary_key}
-        columns = tuple(
-            replace(column, is_nullable=False) if column.name.lower() in key else column
-            for column in self.columns.values()
-        )
-        return Table(
-            self.name,
-            columns,
-            self.primary_key,
-            tuple(self.unique),
-            tuple(self.foreign_keys),
-            tuple(self.indexes),
-            self.comment,
-        )
-
-
 class _Reader:
-    """Collects what the statements of a dump say; what is no definition is passed over."""
+    """Collects what the statements of a script say."""
 
-    def __init__(self) -> None:
-        self.drafts: dict[str, _Draft] = {}
+    script: Script
+    dialect: str
+    drafts: dict[str, Draft] = field(default_factory=dict)
+    enums: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    columns: Columns = field(init=False)
+    partners: frozenset[int] = field(init=False)
 
-    def read(self, statement: exp.Expr) -> None:
-        if isinstance(statement, exp.Create):
-            self._create(statement)
-        elif isinstance(statement, exp.Alter):
-            draft = self.drafts.get(statement.this.name.lower())
-            if draft is not None:
-                for action in statement.args.get("actions") or ():
-                    _constraints(draft, action)
-        elif isinstance(statement, exp.Comment):
-            self._comment(statement)
+    def __post_init__(self) -> None:
+        self.partners = frozenset(self.script.closing.values())
+        self.columns = Columns(self.script, self.dialect, self.enums)
 
-    def _create(self, create: exp.Create) -> None:
-        kind = str(create.args.get("kind") or "").upper()
-        if kind == "INDEX":
-            self._index(create)
-        if kind not in ("TABLE", "VIEW"):
-            return
-        schema = create.this
-        table = schema.this if isinstance(schema, exp.Schema) else schema
-        draft = _Draft(table.name)
-        if isinstance(schema, exp.Schema):
-            for part in schema.expressions:
-                _part(draft, part)
-        query = create.expression
-        if isinstance(query, exp.Query) and not draft.columns:
-            draft.columns = {name.lower(): Column(name) for name in query.named_selects if name and name != "*"}
-        for found in create.find_all(exp.SchemaCommentProperty):
-            draft.comment = cut(found.this.name)
-        if draft.columns:
+    def read(self, start: int, end: int) -> None:
+        """The statement, or, where a semicolon was forgotten, statements from..to."""
+        while start < end:
+            token = self.script.tokens[start]
+            if token.upper == "CREATE":
+                start = self._create(start + 1, end)
+            elif token.upper == "ALTER":
+                start = self._alter(start + 1, end)
+            elif token.upper == "COMMENT":
+                start = self._comment(start + 1, end)
+            elif token.upper in _PASSED_OVER or token.kind == "text" or (token.kind == "sign" and token.text in "/$:"):
+                start = self._next(start + 1, end)
+            else:
+                raise self.script.invalid(token.start, "a statement is expected")
+
+    def _upper(self, at: int, end: int) -> str:
+        return self.script.tokens[at].upper if at < end else ""
+
+    def _skip(self, at: int, end: int, *words: str) -> int:
+        """Past these words if all are there."""
+        return at + len(words) if all(self._upper(at + n, end) == word for n, word in enumerate(words)) else at
+
+    def _next(self, at: int, end: int) -> int:
+        """Where the next statement begins: at the end, or at a CREATE or ALTER at the start of a line."""
+        tokens = self.script.tokens
+        while at < end:
+            if tokens[at].upper in ("CREATE", "ALTER", "COMMENT") and (
+                "\n" in self.script.text[tokens[at - 1].end : tokens[at].start]
+            ):
+                is_option = tokens[at].upper == "COMMENT" and self._upper(at + 1, end) != "ON"
+                if not is_option:
+                    return at
+            at = self.script.closing.get(at, at) + 1
+        return end
+
+    def _create(self, at: int, end: int) -> int:
+        is_unique = False
+        for position in range(at, min(at + 8, end)):
+            match self._upper(position, end):
+                case "TABLE":
+                    return self._table(position + 1, end)
+                case "VIEW":
+                    return self._view(position + 1, end)
+                case "UNIQUE":
+                    is_unique = True
+                case "INDEX":
+                    return self._index(position + 1, end, is_unique=is_unique)
+                case "TYPE":
+                    return self._type(position + 1, end)
+                case word if word in _MADE_ELSE:
+                    return end
+        raise self.script.invalid(self.script.tokens[at].start, "TABLE, VIEW or INDEX is expected")
+
+    def _named(self, at: int, end: int) -> tuple[int, str]:
+        """The place after a name, and the name: with what stands before its dot only where another has it already."""
+        at = self._skip(at, end, "ONLY")
+        at = self._skip(self._skip(at, end, "IF", "NOT", "EXISTS"), end, "IF", "EXISTS")
+        at = self._skip(at, end, "ONLY")
+        parts: list[str] = []
+        while at < end and self.script.tokens[at].kind in _NAMED:
+            parts.append(self.script.tokens[at].text)
+            at += 1
+            if self._upper(at, end) != ".":
+                break
+            at += 1
+        if not parts:
+            raise self.script.invalid(self.script.tokens[at].start, "a name is expected")
+        return at, ".".join(parts[-2:])
+
+    def _draft(self, name: str) -> Draft | None:
+        return self.drafts.get(name.lower()) or self.drafts.get(name.rpartition(".")[2].lower())
+
+    def _new(self, name: str) -> Draft:
+        short = name.rpartition(".")[2]
+        is_other = short.lower() in self.drafts and short != name
+        return Draft(name if is_other else short)
+
+    def _keep(self, draft: Draft) -> None:
+        if not draft.name.startswith("#"):
             self.drafts[draft.name.lower()] = draft
 
-    def _index(self, create: exp.Create) -> None:
-        index = create.this
-        table = index.args.get("table") if isinstance(index, exp.Index) else None
-        draft = None if table is None else self.drafts.get(table.name.lower())
-        params = index.args.get("params") if isinstance(index, exp.Index) else None
-        if draft is None or params is None or params.args.get("where") is not None:
-            return
-        names = _names(params.args.get("columns") or ())
-        if names and create.args.get("unique"):
-            draft.unique.append(names)
-        elif names:
-            draft.indexes.append(names)
+    def _table(self, at: int, end: int) -> int:
+        start = at
+        at, name = self._named(at, end)
+        draft = self._new(name)
+        if self._upper(at, end) == "(":
+            close = self._closing(at, end)
+            for first, last in self.script.parts(at + 1, close):
+                if self._upper(first, end) == "LIKE":
+                    self._copy(draft, first + 1, end)
+                else:
+                    self.columns.part(draft, first, last)
+            at = close + 1
+        elif self._upper(at, end) == "USING":
+            return self._virtual(draft, at + 1, end)
+        elif self._upper(at, end) not in ("AS", "LIKE", "CLONE", "PARTITION", "SELECT", "ON", "OF", "ENGINE"):
+            raise self.script.invalid(self.script.tokens[at].start, f"'(' is expected after the table {name[:60]}")
+        return self._options(draft, start, at, end)
 
-    def _comment(self, comment: exp.Comment) -> None:
-        text = cut(comment.expression.name if comment.expression is not None else "")
-        kind = str(comment.args.get("kind") or "").upper()
-        if kind == "TABLE":
-            draft = self.drafts.get(comment.this.name.lower())
+    def _options(self, draft: Draft, start: int, at: int, end: int) -> int:
+        stop = self._next(at, end)
+        for position in range(at, stop):
+            match self._upper(position, stop):
+                case ")" if position not in self.partners:
+                    raise self.script.invalid(self.script.tokens[position].start, "a bracket too many")
+                case "(" if position not in self.script.closing:
+                    raise self.script.invalid(self.script.tokens[position].start, "the bracket is not closed")
+                case "AS" | "SELECT" if not draft.columns:
+                    draft.columns = self._selected(position + (self._upper(position, stop) == "AS"), stop)
+                case "LIKE" | "CLONE":
+                    self._copy(draft, position + 1, stop)
+                case "INHERITS":
+                    for parent in names_in(self.script, position + 2, self.script.closing.get(position + 1, stop)):
+                        self._inherit(draft, parent)
+                case "COMMENT":
+                    value = self.script.tokens[position + (2 if self._upper(position + 1, stop) == "=" else 1)]
+                    draft.comment = cut(value.text if value.kind in ("text", "name") else "")
+                case "OPTIONS":
+                    draft.comment = cut(self.columns.option("DESCRIPTION", position, stop))
+        if not draft.columns and self._upper(at, end) == "(":
+            raise self.script.invalid(self.script.tokens[start].start, "a table without columns")
+        self._keep(draft)
+        return stop
+
+    def _closing(self, at: int, end: int) -> int:
+        close = self.script.closing.get(at)
+        if close is None or close > end:
+            raise self.script.invalid(self.script.tokens[at].start, "the bracket is not closed")
+        return close
+
+    def _virtual(self, draft: Draft, at: int, end: int) -> int:
+        """`CREATE VIRTUAL TABLE t USING fts5(title, body, tokenize = 'porter')`."""
+        if self._upper(at + 1, end) == "(":
+            for first, last in self.script.parts(at + 2, self._closing(at + 1, end)):
+                if "=" not in (token.upper for token in self.script.tokens[first:last]):
+                    name = self.script.tokens[first].text
+                    draft.columns[name.lower()] = Column(name, "TEXT", "text")
+            self._keep(draft)
+        return end
+
+    def _copy(self, draft: Draft, at: int, end: int) -> None:
+        _, name = self._named(at, end)
+        self._inherit(draft, name)
+
+    def _inherit(self, draft: Draft, name: str) -> None:
+        parent = self._draft(name)
+        if parent is not None:
+            draft.columns = dict(parent.columns) | draft.columns
+            draft.primary_key = draft.primary_key or parent.primary_key
+
+    def _view(self, at: int, end: int) -> int:
+        at, name = self._named(at, end)
+        listed: tuple[str, ...] = ()
+        if self._upper(at, end) == "(":
+            close = self._closing(at, end)
+            listed, at = names_in(self.script, at + 1, close), close + 1
+        stop = self._next(at, end)
+        at = next((position for position in range(at, stop) if self._upper(position, stop) == "AS"), stop)
+        draft = self._new(name)
+        columns = self._selected(at + 1, stop) if at + 1 < stop else {}
+        if listed:
+            known = list(columns.values())
+            columns = {
+                one.lower(): replace(known[number], name=one) if len(known) == len(listed) else Column(one)
+                for number, one in enumerate(listed)
+            }
+        draft.columns = columns
+        self._keep(draft)
+        return stop
+
+    def _selected(self, at: int, end: int) -> dict[str, Column]:
+        if at >= end:
+            return {}
+        tokens = self.script.tokens
+        return selected(self.script.text[tokens[at].start : tokens[end - 1].end], self.dialect, self._draft)
+
+    def _index(self, at: int, end: int, *, is_unique: bool) -> int:
+        stop = self._next(at, end)
+        on = next((position for position in range(at, stop) if self._upper(position, stop) == "ON"), None)
+        if on is None:
+            raise self.script.invalid(self.script.tokens[at].start, "an index needs ON and a table")
+        after, name = self._named(on + 1, stop)
+        draft = self._draft(name)
+        while after < stop and self._upper(after, stop) != "(":
+            after += 1
+        if draft is not None and after < stop:
+            close = self._closing(after, end)
+            names = names_in(self.script, after + 1, close)
+            is_partial = "WHERE" in (token.upper for token in self.script.tokens[close:stop])
+            if names and not is_partial and all(one.lower() in draft.columns for one in names):
+                (draft.unique if is_unique else draft.indexes).append(names)
+        return stop
+
+    def _type(self, at: int, end: int) -> int:
+        """`CREATE TYPE mood AS ENUM ('sad', 'ok')`."""
+        at, name = self._named(at, end)
+        if [self._upper(at, end), self._upper(at + 1, end)] == ["AS", "ENUM"]:
+            self.enums[name.rpartition(".")[2].lower()] = tuple(
+                token.text for token in self.script.tokens[at:end] if token.kind == "text"
+            )
+        return end
+
+    def _alter(self, at: int, end: int) -> int:
+        stop = self._next(at, end)
+        if self._upper(at, end) != "TABLE":
+            return stop
+        at, name = self._named(at + 1, end)
+        draft = self._draft(name)
+        for first, last in self.script.parts(at, stop) if draft is not None else ():
+            add = first + 2 if self._upper(first, stop) == "WITH" else first
+            if self._upper(add, stop) == "ADD" and draft is not None:
+                self.columns.added(draft, add + 1, last)
+        return stop
+
+    def _comment(self, at: int, end: int) -> int:
+        """`COMMENT ON TABLE t IS 'text'`, `COMMENT ON COLUMN t.c IS 'text'`."""
+        stop = self._next(at, end)
+        kind = self._upper(at + 1, end)
+        if self._upper(at, end) != "ON" or kind not in ("TABLE", "COLUMN", "VIEW"):
+            return stop
+        parts = []
+        at += 2
+        while at < stop and self._upper(at, stop) != "IS":
+            if self.script.tokens[at].kind in _NAMED:
+                parts.append(self.script.tokens[at].text)
+            at += 1
+        text = self.script.tokens[at + 1].text if at + 1 < stop else ""
+        if kind != "COLUMN":
+            draft = self._draft(".".join(parts[-2:]))
             if draft is not None:
-                draft.comment = text
-        elif kind == "COLUMN" and isinstance(comment.this, exp.Column):
-            draft = self.drafts.get(comment.this.table.lower())
-            name = comment.this.name.lower()
-            if draft is not None and name in draft.columns:
-                column = draft.columns[name]
-                values = column.values or listed_values(comment.expression.name)
-                draft.columns[name] = replace(column, comment=text, values=values)
-
-
-def _part(draft: _Draft, part: exp.Expr) -> None:
-    if isinstance(part, exp.ColumnDef):
-        _column(draft, part)
-    elif isinstance(part, exp.Identifier | exp.Column):
-        draft.columns[part.name.lower()] = Column(part.name)
-    else:
-        _constraints(draft, part)
-
-
-def _column(draft: _Draft, definition: exp.ColumnDef) -> None:
-    name, kind = definition.name, definition.args.get("kind")
-    type_text = "" if kind is None else kind.sql()
-    is_nullable, comment, values = True, " ".join(definition.comments or ()), _enum_values(kind)
-    for constraint in definition.args.get("constraints") or ():
-        what = constraint.args.get("kind")
-        if isinstance(what, exp.PrimaryKeyColumnConstraint):
-            draft.primary_key, is_nullable = (name,), False
-        elif isinstance(what, exp.NotNullColumnConstraint):
-            is_nullable = bool(what.args.get("allow_null"))
-        elif isinstance(what, exp.UniqueColumnConstraint):
-            draft.unique.append((name,))
-        elif isinstance(what, exp.CommentColumnConstraint):
-            comment = what.this.name
-        elif isinstance(what, exp.CheckColumnConstraint):
-            values = values or tuple(_checked_values(what, name))
-        elif isinstance(what, exp.Reference):
-            _reference(draft, (name,), what)
-        comment = comment or " ".join(constraint.comments or ())
-    values = values or listed_values(comment)
-    kind_name = kind_of(type_text)
-    draft.columns[name.lower()] = Column(name, type_text, kind_name, is_nullable, cut(comment), values)
-
-
-def _constraints(draft: _Draft, node: exp.Expr) -> None:
-    """The keys that a table's own constraint has, or an ALTER TABLE adds."""
-    for part in node.walk():
-        if isinstance(part, exp.PrimaryKey):
-            draft.primary_key = _names(part.expressions) or draft.primary_key
-        elif isinstance(part, exp.ForeignKey):
-            reference = part.args.get("reference")
-            if isinstance(reference, exp.Reference):
-                _reference(draft, _names(part.expressions), reference)
-        elif isinstance(part, exp.UniqueColumnConstraint) and isinstance(part.this, exp.Schema):
-            draft.unique.append(_names(part.this.expressions))
-        elif isinstance(part, exp.IndexColumnConstraint):
-            names = _names(part.expressions)
-            if names:
-                draft.indexes.append(names)
-
-
-def _reference(draft: _Draft, columns: tuple[str, ...], reference: exp.Reference) -> None:
-    target = reference.this
-    if isinstance(target, exp.Schema):
-        draft.foreign_keys.append(ForeignKey(columns, target.this.name, _names(target.expressions)))
-    elif isinstance(target, exp.Table):
-        draft.foreign_keys.append(ForeignKey(columns, target.name, ()))
-
-
-def _names(nodes: Sequence[exp.Expr]) -> tuple[str, ...]:
-    names = []
-    for node in nodes:
-        found = node.find(exp.Column) or node.find(exp.Identifier)
-        if found is not None and found.name:
-            names.append(found.name)
-    return tuple(names)
-
-
-def _enum_values(kind: exp.Expr | None) -> tuple[str, ...]:
-    if not isinstance(kind, exp.DataType) or kind.this not in (exp.DataType.Type.ENUM, exp.DataType.Type.SET):
-        return ()
-    return tuple(value.name for value in kind.expressions if isinstance(value, exp.Literal))
-
-
-def _checked_values(check: exp.CheckColumnConstraint, name: str) -> Iterator[str]:
-    for found in check.find_all(exp.In):
-        if found.this.name.lower() == name.lower():
-            yield from (value.name for value in found.expressions if isinstance(value, exp.Literal))
+                draft.comment = cut(text)
+        else:
+            draft = self._draft(".".join(parts[-3:-1]))
+            known = draft.columns.get(parts[-1].lower()) if draft is not None else None
+            if draft is not None and known is not None:
+                values = known.values or listed_values(text)
+                draft.columns[known.name.lower()] = replace(known, comment=cut(text), values=values)
+        return stop

@@ -61,6 +61,10 @@ class Schema:
 
     tables: tuple[Table, ...]
 
+    def __hash__(self) -> int:
+        """By some names only: caches ask for it at every look."""
+        return hash((len(self.tables), *(table.name for table in self.tables[:8])))
+
     def table(self, name: str) -> Table | None:
         """By name, whatever its case."""
         return self._by_name.get(name.lower())

@@ -19,7 +19,7 @@ _PATTERNS: tuple[tuple[str, Kind], ...] = (
     (r"BLOB|BINARY|BYTE|IMAGE", "binary"),
 )
 _KINDS = tuple((re.compile(pattern), kind) for pattern, kind in _PATTERNS)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]+")
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]+")
 _LISTED = re.compile(
     r"(?:values?|one of|either|in|options?|e\.g\.|enum)\s*(?:are|is)?\s*[:=(]\s*(?P<list>[^.;()]{1,400})", re.IGNORECASE
 )
@@ -31,9 +31,14 @@ def kind_of(type_text: str) -> Kind:
     return next((kind for pattern, kind in _KINDS if pattern.search(text)), "unknown")
 
 
+def one_line(text: str) -> str:
+    """Without line ends, control characters, and others that are not seen."""
+    return " ".join(_UNSEEN.sub(" ", text).split())
+
+
 def cut(comment: str | None) -> str:
     """A stranger's comment as data: one line, at most 80 characters."""
-    return _CONTROL.sub(" ", comment or "").strip()[:COMMENT_CHARACTERS_MAX]
+    return one_line(comment or "")[:COMMENT_CHARACTERS_MAX]
 
 
 def listed_values(comment: str | None) -> tuple[str, ...]:
