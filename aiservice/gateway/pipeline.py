@@ -82,7 +82,7 @@ class Corridor:
         except (AIServiceError, asyncio.CancelledError) as error:
             self.refuse(visit, error)
             raise
-        consultant = Consultant(self._recorder, visit, self._route, self._deadline)
+        consultant = Consultant(self._recorder, visit, route=self._route, deadline=self._deadline)
         async with Working(self._recorder, visit, take, spent=consultant.spent):
             with self._holding(take):
                 return await work(consultant), decision

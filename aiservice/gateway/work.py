@@ -17,7 +17,7 @@ class Consultant:
     """Asks engines for a request that is under way; what they use is the request's."""
 
     def __init__(
-        self, recorder: Recorder, visit: Visit, route: Callable[[Visit, Generation], Route], deadline: Deadline
+        self, recorder: Recorder, visit: Visit, *, route: Callable[[Visit, Generation], Route], deadline: Deadline
     ) -> None:
         self._recorder = recorder
         self._visit = visit

@@ -1,5 +1,6 @@
 """What a worker hands to the machine, and what it gets back. No SQL library is loaded for these."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -19,7 +20,13 @@ DIALECTS = (
     "fabric", "hive", "materialize", "mysql", "oracle", "postgres", "presto", "redshift", "risingwave",
     "snowflake", "spark", "spark2", "sqlite", "starrocks", "tableau", "teradata", "trino", "tsql",
 )  # fmt: skip
-_OTHER_NAMES = {"postgresql": "postgres", "mariadb": "mysql", "mssql": "tsql", "sqlserver": "tsql", "sqlite3": "sqlite"}
+_OTHER_NAMES: Mapping[str, str] = {
+    "postgresql": "postgres",
+    "mariadb": "mysql",
+    "mssql": "tsql",
+    "sqlserver": "tsql",
+    "sqlite3": "sqlite",
+}
 
 
 def dialect_named(name: str) -> str:

@@ -4,6 +4,7 @@ A request is `length: u32, milliseconds until its deadline: u32, body`; an answe
 """
 
 import struct
+from collections.abc import Mapping
 
 import msgspec
 
@@ -24,7 +25,7 @@ from aiservice.sqlassist.model import Answer, Brief, Grid, Query, Task
 BODY_BYTES_MAX = 4 * 1_048_576
 REQUEST = struct.Struct("!II")
 ANSWER = struct.Struct("!I")
-_ERRORS = {
+_ERRORS: Mapping[str, type[AIServiceError]] = {
     error.code: error
     for error in (
         DatabaseDown, DatabaseUnknown, FieldInvalid, InvalidRequest, Overloaded, SchemaInvalid, SqlTimeout,

@@ -16,6 +16,7 @@ SIGNALS: Mapping[str, frozenset[str]] = {
     "api": frozenset({"ClientGone"}),
     "cli": frozenset({"Failed"}),
     "engines": frozenset({"ConnectionBroken"}),
+    "sqlassist": frozenset({"RunFailed", "Unjoined", "Untranslatable"}),
 }
 TYPES = frozenset(
     {

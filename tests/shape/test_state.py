@@ -61,7 +61,9 @@ def test_type_ignores_are_few_and_have_a_code(house):
 
 
 def test_sql_stays_in_stores_and_backends(house):
-    outside = [m for m in house.modules if m.room != "stores" and m.path.name not in DATABASE_FILES]
+    # SQL is what SQL assist works with.
+    elsewhere = [m for m in house.modules if m.room not in {"stores", "sqlassist"}]
+    outside = [m for m in elsewhere if m.path.name not in DATABASE_FILES]
 
     assert [f"{m.name}:{line}" for m in outside for line in _sql_texts(m)] == []
 

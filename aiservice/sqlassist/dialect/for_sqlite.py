@@ -13,21 +13,21 @@ from collections.abc import Callable, Mapping
 from sqlglot import exp
 
 Printer = Callable[[exp.Expr, str], exp.Expr]
-_UNITS = {
+_UNITS: Mapping[str, tuple[str, int]] = {
     "SECOND": ("second", 1), "MINUTE": ("minute", 1), "HOUR": ("hour", 1), "DAY": ("day", 1), "WEEK": ("day", 7),
     "MONTH": ("month", 1), "QUARTER": ("month", 3), "YEAR": ("year", 1), "DECADE": ("year", 10),
 }  # fmt: skip
-_SHORT = {
+_SHORT: Mapping[str, str] = {
     "D": "DAY", "DD": "DAY", "DY": "DAY", "M": "MONTH", "MM": "MONTH", "MON": "MONTH", "YY": "YEAR", "YYYY": "YEAR",
     "Y": "YEAR", "WK": "WEEK", "WW": "WEEK", "Q": "QUARTER", "QQ": "QUARTER", "HH": "HOUR", "H": "HOUR", "MI": "MINUTE",
     "N": "MINUTE", "S": "SECOND", "SS": "SECOND", "ISOWEEK": "WEEK",
 }  # fmt: skip
 _TIMES = frozenset({"SECOND", "MINUTE", "HOUR"})
-_PARTS = {
+_PARTS: Mapping[str, str] = {
     "YEAR": "%Y", "MONTH": "%m", "DAY": "%d", "HOUR": "%H", "MINUTE": "%M", "SECOND": "%S", "DOY": "%j",
     "DAYOFYEAR": "%j", "DAYOFMONTH": "%d",
 }  # fmt: skip
-_TRUNCATED = {
+_TRUNCATED: Mapping[str, str] = {
     "SECOND": "%Y-%m-%d %H:%M:%S", "MINUTE": "%Y-%m-%d %H:%M:00", "HOUR": "%Y-%m-%d %H:00:00",
 }  # fmt: skip
 _SUNDAY_WEEKS = frozenset({"bigquery", "tsql", "mysql"})

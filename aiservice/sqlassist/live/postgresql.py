@@ -183,7 +183,9 @@ class PostgresDatabase:
         sampler, read = Sampler(len(tables)), []
         for oid, rows in tables.items():
             sampled = [await self._sampled(rows[0], _column(row, enums), sampler) for row in rows]
-            read.append(_table(rows[0], sampled, keys_of.get(oid, []), [row[1] for row in indexes_of.get(oid, [])]))
+            read.append(
+                _table(rows[0], sampled, keys=keys_of.get(oid, []), indexes=[row[1] for row in indexes_of.get(oid, [])])
+            )
         return with_keys(Schema(tuple(read)))
 
     async def _sampled(self, row: Sequence[Any], column: Column, sampler: Sampler) -> Column:
@@ -230,7 +232,7 @@ def _column(row: Sequence[Any], enums: Mapping[str, list[str]]) -> Column:
     return Column(row[3], row[4].upper(), kind, not row[5], (row[6] or "")[:80].replace("\n", " "), from_enum)
 
 
-def _table(row: Sequence[Any], columns: list[Column], keys: list[Any], indexes: list[list[str]]) -> Table:
+def _table(row: Sequence[Any], columns: list[Column], *, keys: list[Any], indexes: list[list[str]]) -> Table:
     primary = next((tuple(key[3]) for key in keys if key[1] == b"p"), ())
     return Table(
         row[2] if row[1] == "public" else f"{row[1]}.{row[2]}",

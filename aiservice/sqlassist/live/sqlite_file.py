@@ -105,13 +105,13 @@ def _table(connection: sqlite3.Connection, name: str, sampler: Sampler) -> Table
         columns.append(Column(column, type_text, kind_of(type_text), not (is_not_null or place)))
     if not columns:
         return None
-    sampled = tuple(_sampled(connection, name, column, sampler) for column in columns)
+    sampled = tuple(_sampled(connection, name, column, sampler=sampler) for column in columns)
     primary_key = tuple(key[place] for place in sorted(key))
     unique, indexes = _indexes(connection, name, primary_key)
     return Table(name, sampled, primary_key, unique, _foreign_keys(connection, name), indexes)
 
 
-def _sampled(connection: sqlite3.Connection, table: str, column: Column, sampler: Sampler) -> Column:
+def _sampled(connection: sqlite3.Connection, table: str, column: Column, *, sampler: Sampler) -> Column:
     if not sampler.wants(column):
         return column
     query = exp.select(exp.column(column.name, quoted=True)).from_(exp.to_table(table, dialect="sqlite"))

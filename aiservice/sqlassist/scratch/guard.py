@@ -69,7 +69,7 @@ class Guard:
         return int(self._has_run_out)
 
 
-def _authorize(action: int, first: str | None, second: str | None, _database: str | None, _trigger: str | None) -> int:
+def _authorize(action: int, first: str | None, second: str | None, *_place: str | None) -> int:
     if action in _ALLOWED:
         is_own = action == sqlite3.SQLITE_READ and (first or "").lower().startswith("pragma_")
         return sqlite3.SQLITE_DENY if is_own else sqlite3.SQLITE_OK
