@@ -1,23 +1,26 @@
 """Which statement is answered: the machine's readings and a model's proposals, run and grouped by their results."""
 
+import re
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
 from sqlglot import exp
 
 from aiservice.core.errors import StatementRefused
 from aiservice.sqlassist import gate
 from aiservice.sqlassist.case import Case
-from aiservice.sqlassist.fix.naming import mended
-from aiservice.sqlassist.fix.prose import without_prose
+from aiservice.sqlassist.fix import fix
 from aiservice.sqlassist.generate.confidence import ANSWERED, VERIFIED, sureness
 from aiservice.sqlassist.generate.readings import Reading
 from aiservice.sqlassist.names import resolve
 from aiservice.sqlassist.runner import Rows, RunFailed, Runner
 
 PROPOSALS_MAX = 16
+PROPOSAL_CHARACTERS_MAX = 4_000
+_FENCE = re.compile(r"^\s*```\w*\s*(.*?)\s*```\s*$", re.DOTALL)
 ALTERNATIVES_MAX = 3
 # What a proposal alone is worth, and more of the same.
 ALONE = 0.35
@@ -123,7 +126,7 @@ def _proposed(case: Case) -> tuple[list[Candidate], list[str]]:
     """A model's statements that only read and whose names are the schema's, near names put right."""
     found, warnings = [], []
     for text in case.task.proposals[:PROPOSALS_MAX]:
-        candidate = next(_candidates(case, text), None)
+        candidate = _candidate(case, text)
         if candidate is None:
             warnings.append("A proposal was no statement that reads this schema, and was left out.")
         else:
@@ -131,19 +134,29 @@ def _proposed(case: Case) -> tuple[list[Candidate], list[str]]:
     return found, warnings
 
 
-def _candidates(case: Case, text: str) -> Iterator[Candidate]:
-    assert case.schema is not None
-    for sql, _ in without_prose(text):
+def _candidate(case: Case, text: str) -> Candidate | None:
+    """As it is where it reads and resolves, else as the action fix mends it."""
+    sql = _FENCE.sub(r"\1", text).strip().rstrip(";")
+    found = _readable(case, sql)
+    if found is None and len(text) <= PROPOSAL_CHARACTERS_MAX:
+        task = msgspec.structs.replace(case.task, action="fix", query=text, question=case.task.query, proposals=())
         try:
-            statement = gate.read_one(sql, case.task.dialect)
-            gate.ensure_read(statement, case.task.dialect)
+            answer = fix(replace(case, task=task))
         except StatementRefused:
-            continue
-        if not resolve(statement, case.schema, case.task.dialect).is_whole:
-            statement, _, names = mended(statement, case.schema)
-            if not names.is_whole or gate.objection(statement) is not None:
-                continue
-        yield Candidate(statement.sql(dialect=case.task.dialect), statement)
+            return None
+        found = _readable(case, answer.sql) if answer.sql else None
+    return found
+
+
+def _readable(case: Case, sql: str) -> Candidate | None:
+    try:
+        statement = gate.read_one(sql, case.task.dialect)
+        gate.ensure_read(statement)
+    except StatementRefused:
+        return None
+    if not resolve(statement, case.schema, case.task.dialect).is_whole:
+        return None
+    return Candidate(statement.sql(dialect=case.task.dialect), statement)
 
 
 def _run(runner: Runner, candidate: Candidate) -> Candidate | None:

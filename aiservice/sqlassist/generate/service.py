@@ -86,5 +86,5 @@ def _answer(case: Case, choice: Choice) -> Answer:
         verified_by=tuple(verified),
         explanation=explained(best.statement, names, case.task.dialect),
         alternatives=tuple(Alternative(one.sql, round(share, 3)) for one, share in choice.others),
-        warnings=tuple(dict.fromkeys([*choice.warnings, *traps(best.statement, names)])),
+        warnings=tuple(dict.fromkeys([*choice.warnings, *traps(best.statement, names, case.task.dialect)])),
     )
