@@ -109,22 +109,33 @@ def _other_table(table: exp.Table, place: _Place) -> Edit | None:
         points = ratio + 25 * share
         if (ratio >= ALIKE_TABLE or (asked and share == 1 and ratio >= 40)) and points > best_points:
             best, best_points, best_ratio = known, points, ratio
-    if best is None:
+    chosen = best.name if best is not None else ""
+    for cte in place.statement.find_all(exp.CTE):
+        if (ratio := likeness(name, cte.alias)) >= ALIKE_TABLE and ratio > best_points and not _is_inside(table, cte):
+            chosen, best_points, best_ratio = cte.alias, ratio, ratio
+    if not chosen:
         return None
     for other in place.problems:
         if isinstance(other.node, exp.Table) and other.name.lower() == name.lower():
-            _rename_table(other.node, best)
-    why = f"There is no table {name}; {best.name} is the nearest."
-    return Edit(change("table", name, best.name, why), 0.6 + (100 - best_ratio) / 25)
+            _rename_table(other.node, chosen)
+    why = f"There is no table {name}; {chosen} is the nearest."
+    return Edit(change("table", name, chosen, why), 0.6 + (100 - best_ratio) / 25)
 
 
-def _rename_table(table: exp.Table, known: Table) -> None:
+def _is_inside(node: exp.Expr, other: exp.Expr) -> bool:
+    parent = node.parent
+    while parent is not None and parent is not other:
+        parent = parent.parent
+    return parent is other
+
+
+def _rename_table(table: exp.Table, known: str) -> None:
     before, select = table.name, table.find_ancestor(exp.Select)
     if not table.alias and select is not None:
         for column in select.find_all(exp.Column):
             if column.table.lower() == before.lower():
-                column.set("table", identifier(known.name))
-    table.set("this", identifier(known.name))
+                column.set("table", identifier(known))
+    table.set("this", identifier(known))
     table.set("db", None)
     table.set("catalog", None)
 
@@ -153,14 +164,17 @@ def _alias_edits(column: exp.Column, place: _Place) -> Iterator[_Option]:
     owners = [name for name in owners if beside is None or name.lower() != beside] or owners
     for rank, name in enumerate(sorted(owners, key=lambda one: -_own(one, sources[one], column.table))):
         yield 0.5 + 0.1 * rank, lambda name=name: _owned(column, name, place.problem.name)  # type: ignore[misc]
+    near = place.problem.nearest
+    if near is not None and near not in sources:
+        # What a subquery or a WITH is called.
+        yield 0.6 + (100 - likeness(near, column.table)) / 50, lambda: _owned(column, near, place.problem.name)
     known = place.schema.table(column.table)
     if known is not None and known.column(column.name) is not None:
         yield 0.4, lambda: joining.join_in(column, known, place.schema)
     for name, table in sources.items():
-        near = max((likeness(column.name, one.name) for one in table.columns), default=0.0)
-        if not owners and near >= ALIKE:
-            points = 1.5 + (100 - near) / 25
-            yield points, lambda name=name: _owned(column, name, place.problem.name)  # type: ignore[misc]
+        alike = max((likeness(column.name, one.name) for one in table.columns), default=0.0)
+        if not owners and alike >= ALIKE:
+            yield 1.5 + (100 - alike) / 25, lambda name=name: _owned(column, name, place.problem.name)  # type: ignore[misc]
     for home in joining.homes(column, place.schema):
         yield 1.6, lambda home=home: joining.join_in(column, home, place.schema)  # type: ignore[misc]
 
@@ -202,6 +216,9 @@ def _column_edits(column: exp.Column, place: _Place) -> Iterator[_Option]:
         yield 0.1, lambda: _text(column)
         return
     likely, points = _nearest(column, sources, schema)
+    near = place.problem.nearest
+    if near is not None and likeness(column.name, near) > points:
+        likely, points = near, likeness(column.name, near)
     if likely is not None:
         yield 0.6 + (100 - points) / 25, lambda: _renamed(column, likely, place)
     for name, table in sources.items() if column.table else ():

@@ -1,7 +1,7 @@
 """From a text to statements that parse, least changed first."""
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import sqlglot
@@ -23,6 +23,7 @@ WORDS_MAX = 4_000
 FOREIGN_COST = 1.2
 _OTHERS = ("mysql", "tsql", "bigquery", "postgres", "duckdb", "snowflake", "oracle")
 _ESCAPING = frozenset({"mysql", "bigquery", "snowflake", "databricks", "spark", "hive", "clickhouse"})
+_QUOTES: Mapping[str, str] = {"mysql": "`", "bigquery": "`", "databricks": "`", "spark": "`", "hive": "`"}
 _NO_STATEMENTS = (exp.Command, exp.Alias, exp.Column, exp.Semicolon, exp.Literal, exp.Paren, exp.Identifier)
 
 
@@ -36,6 +37,7 @@ class Search:
     expanded: int = 0
     _heap: list[tuple[float, int, str, Draft]] = field(default_factory=list)
     _seen: set[tuple[str, str]] = field(default_factory=set)
+    _likely: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         tables = () if self.schema is None else self.schema.tables
@@ -56,14 +58,18 @@ class Search:
             statement, place = _parsed(found.text, dialect)
             if statement is not None:
                 yield Repair(statement, dialect, found.changes, cost)
-            elif self.expanded < EXPANDED_MAX and len(words) <= WORDS_MAX and cost < COST_MAX:
+            elif self._may_expand(dialect) and len(words) <= WORDS_MAX and cost < COST_MAX:
                 self.expanded += 1
                 self._expand(found, dialect, words, place)
+
+    def _may_expand(self, dialect: str) -> bool:
+        return self.expanded < EXPANDED_MAX and (dialect == self.dialect or dialect in self._likely[:2])
 
     def _begin(self, draft: Draft) -> None:
         foreign = foreign_to(draft.text, self.dialect)
         self._push(draft, self.dialect, FOREIGN_COST if foreign else 0.0)
         likely = [one.dialect for one in detect(draft.text) if one.dialect != self.dialect]
+        self._likely = likely
         for rank, name in enumerate(likely):
             self._push(draft, name, (0.4 if foreign else 1.5) + 0.1 * rank)
         for rank, name in enumerate(_OTHERS):
@@ -83,7 +89,7 @@ class Search:
         if escaped is not None:
             self._push(escaped, dialect, extra)
         at = _word_at(words, place)
-        for proposal in proposals(Stop(draft, words, at, self._names, self._tables)):
+        for proposal in proposals(Stop(draft, words, at, self._names, self._tables, _QUOTES.get(dialect, '"'))):
             self._push(proposal, dialect, extra)
 
 

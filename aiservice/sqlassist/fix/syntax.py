@@ -1,8 +1,10 @@
 """Repairs of a text where the parser stopped: keywords, lists, brackets, quotes, words too few or too many."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 
 from rapidfuzz.distance import DamerauLevenshtein
 
@@ -23,7 +25,15 @@ _OPERATORS: Mapping[tuple[str, str], str] = {
     ("=", ">"): ">=", ("=", "<"): "<=", (">", "="): ">=", ("<", "="): "<=", ("!", "="): "!=", ("<", ">"): "<>",
     ("&", "&"): "AND", ("|", "|"): "||", ("==", "="): "=", ("!=", "="): "!=",
 }  # fmt: skip
-_PUT_IN = (("AND", 1.5), ("ON", 1.4), ("WHERE", 1.4), ("FROM", 1.4), ("THEN", 1.4), ("END", 1.4), ("AS", 1.6))
+# More than one of these after each other is never meant.
+_ONCE = frozenset(
+    """
+    SELECT FROM WHERE GROUP HAVING ORDER LIMIT OFFSET BY AS ON AND OR JOIN IN LIKE BETWEEN WHEN THEN ELSE SET WITH
+    DISTINCT
+    """.split()  # noqa: SIM905  # a list of words reads better as text
+)
+_CUT = ("SELECT", "FROM", "WHERE", "GROUP", "ORDER", "HAVING", "LIMIT", "JOIN", "DESC", "ASC", "AND", "NOT", "AS", "ON",
+        "BY", "IN", "OR")  # fmt: skip
 WINDOW = 4
 
 
@@ -39,6 +49,12 @@ class Stop:
     place: int
     names: frozenset[str]
     tables: frozenset[str]
+    quote: str = '"'
+
+    @cached_property
+    def counts(self) -> Mapping[str, int]:
+        """How often each keyword stands in the text."""
+        return Counter(word.upper for word in self.words)
 
     @cached_property
     def depths(self) -> Sequence[int]:
@@ -46,7 +62,10 @@ class Stop:
 
     def put(self, place: int, text: str, cost: float) -> Draft:
         """With a word more."""
-        words = [*self.words[:place], new(text), *self.words[place:]]
+        rest = [*self.words[place:]]
+        if rest and not rest[0].space and rest[0].text not in (")", ",", "."):
+            rest[0] = replace(rest[0], space=" ")
+        words = [*self.words[:place], new(text), *rest]
         return self._changed(words, "missing", place, why=f"{text} is missing here.", cost=cost)
 
     def drop(self, place: int, count: int = 1, *, rule: str = "stray", why: str = "", cost: float) -> Draft:
@@ -92,7 +111,8 @@ def tidied(draft: Draft, words: Sequence[Word]) -> Draft:
                     why=f"{word.text}{other.text} is no operator.",
                     cost=1.0,
                 )
-            if word.upper in _CLAUSES and word.upper == other.upper:
+            is_twice = word.upper in _ONCE and word.upper == other.upper
+            if is_twice or (word.text == other.text and word.text in ("=", "<", ">") and word.kind == "sign"):
                 return stop.drop(place, why=f"{word.text} is said twice.", cost=1.0)
     return draft
 
@@ -126,6 +146,44 @@ def _typos(stop: Stop) -> Iterator[Draft]:
                 cost += 0.3 if len(keyword) <= 2 else 0.0
                 why = f"{word.text} is no keyword; {keyword} is near."
                 yield stop.swap(place, 1, word.saying(keyword), rule="keyword", why=why, cost=cost)
+
+
+def _spaces(stop: Stop) -> Iterator[Draft]:
+    """A blank that is missing beside a keyword, or stands a letter too early or too late."""
+    for place in range(max(0, stop.place - WINDOW), min(stop.place + 2, len(stop.words))):
+        word = stop.words[place]
+        if word.kind != "word" or word.text.lower() in stop.names:
+            continue
+        other = stop.words[place + 1] if place + 1 < len(stop.words) else None
+        is_two = other is not None and other.kind == "word" and other.upper not in KEYWORDS
+        for count in (1, 2) if is_two else (1,):
+            text = word.text + (other.text if other is not None and count == 2 else "")
+            for first, second in _cuts(text):
+                name = (second if first.upper in _CUT else first).lower()
+                cost = (1.1 if name in stop.names else 1.5) + (0.2 if len(name) < 2 else 0.0)
+                parted = word.saying(f"{first} {second}")
+                why = f"A blank is missing between {first} and {second}."
+                if text.upper() not in KEYWORDS:
+                    yield stop.swap(place, count, parted, rule="blank", why=why, cost=cost)
+
+
+def _cuts(text: str) -> Iterator[tuple[str, str]]:
+    upper = text.upper()
+    for keyword in _CUT:
+        if len(text) > len(keyword) and upper.startswith(keyword):
+            yield text[: len(keyword)], text[len(keyword) :]
+        if len(text) > len(keyword) and upper.endswith(keyword):
+            yield text[: -len(keyword)], text[-len(keyword) :]
+
+
+def _names(stop: Stop) -> Iterator[Draft]:
+    """A keyword that is a name of the schema takes quotes."""
+    for place in range(max(0, stop.place - 2), min(stop.place + 1, len(stop.words))):
+        word = stop.words[place]
+        if word.kind == "word" and word.text.lower() in stop.names:
+            quoted = replace(word.saying(f"{stop.quote}{word.text}{stop.quote}"), kind="quoted")
+            why = f"{word.text} is a keyword too; as a name it takes quotes."
+            yield stop.swap(place, 1, quoted, rule="quoted_name", why=why, cost=0.9)
 
 
 def _lists(stop: Stop) -> Iterator[Draft]:
@@ -229,6 +287,9 @@ def _missing(stop: Stop) -> Iterator[Draft]:
         follows = words[place + 1].upper if place + 1 < len(words) else ""
         if word.upper in ("GROUP", "ORDER", "PARTITION") and follows and follows != "BY" and place <= stop.place:
             yield stop.put(place + 1, "BY", 0.9)
+            if len(follows) <= 3 and follows[0] in "BY" and follows.lower() not in stop.names:
+                swapped = words[place + 1].saying("BY")
+                yield stop.swap(place + 1, 1, swapped, rule="keyword", why=f"{word.text} takes BY.", cost=0.8)
         is_read = place and words[place - 1].upper in ("FROM", "JOIN", "INTO", "UPDATE", "TABLE")
         if word.text.lower() in stop.tables and not is_read and not _has_from(stop, place):
             yield stop.put(place, "FROM", 1.0 if abs(place - stop.place) <= 1 else 1.2)
@@ -238,10 +299,29 @@ def _missing(stop: Stop) -> Iterator[Draft]:
         and (any(word.upper == "FROM" for word in words))
     ):
         yield stop.put(0, "SELECT", 1.0)
-    for text, cost in _PUT_IN:
-        for place in (stop.place, stop.place - 1, stop.place - 2, stop.place - 3):
-            if 0 < place <= len(words):
-                yield stop.put(place, text, cost + 0.02 * (stop.place - place))
+    for place in range(min(stop.place + 1, len(words)), max(0, stop.place - WINDOW), -1):
+        for text, cost in _put_in(stop, place):
+            yield stop.put(place, text, cost + 0.02 * abs(stop.place - place))
+
+
+def _put_in(stop: Stop, place: int) -> Iterator[tuple[str, float]]:
+    """The keywords that may be missing before a piece, as far as the others say so."""
+    counts = stop.counts
+    before = stop.words[place - 1]
+    after = stop.words[place] if place < len(stop.words) else None
+    if counts["CASE"] > counts["END"]:
+        yield "END", 1.0
+    if counts["WHEN"] > counts["THEN"]:
+        yield "THEN", 1.0
+    if after is None or after.kind not in ("word", "quoted", "string", "number") or before.upper in KEYWORDS:
+        return
+    if after.text.lower() in stop.tables and counts["FROM"]:
+        yield "JOIN", 1.2
+    if counts["JOIN"] > counts["ON"] + counts["USING"]:
+        yield "ON", 1.2
+    if counts["WHERE"] < counts["SELECT"] and counts["FROM"]:
+        yield "WHERE", 1.4
+    yield "AND", 1.5
 
 
 def _has_from(stop: Stop, place: int) -> bool:
@@ -258,9 +338,13 @@ def _has_from(stop: Stop, place: int) -> bool:
 def _stray(stop: Stop) -> Iterator[Draft]:
     """A word too many where the parser stopped; what is left of an end that broke off."""
     count = len(stop.words)
-    for place in (stop.place, stop.place - 1):
-        if 0 <= place < count and stop.words[place].kind != "open":
-            yield stop.drop(place, cost=1.9 if stop.words[place].upper in KEYWORDS else 2.2)
+    for place in range(max(0, stop.place - 2), min(stop.place + 1, count)):
+        if stop.words[place].kind != "open":
+            cost = 1.9 if stop.words[place].upper in KEYWORDS else 2.2
+            yield stop.drop(place, cost=cost + 0.05 * (stop.place - place))
+    for place, (word, other) in enumerate(pairwise(stop.words)):
+        if word.text.upper() == other.text.upper() and word.kind in ("word", "quoted"):
+            yield stop.drop(place, why=f"{word.text} is said twice.", cost=1.2)
     for length in range(1, min(5, count - 2) + 1):
         first = stop.words[count - length]
         if first.upper in KEYWORDS or (first.kind == "sign" and first.text not in (")", "*", ".")):
@@ -299,5 +383,5 @@ def _spaced(words: Sequence[Word]) -> Iterator[Word]:
 
 
 _RULES: Sequence[Callable[[Stop], Iterator[Draft]]] = (
-    _quotes, _typos, _lists, _brackets, _order, _missing, _stray,
+    _quotes, _typos, _names, _spaces, _lists, _brackets, _order, _missing, _stray,
 )  # fmt: skip
