@@ -1,6 +1,5 @@
 """POST /ai/sql/assist through the whole application and a real pool of sandboxes."""
 
-import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +38,7 @@ async def library(service: Service, tmp_path: Path) -> str:
     path = tmp_path / "library.sqlite"
     with sqlite3.connect(path) as connection:
         connection.executescript(LIBRARY)
-        members = [(1, "Ada", "Graz", "2024-01-05"), (2, "Ben", "Linz", "2024-03-01"), (3, "Cleo", "Graz", "2025-02-01")]
+        members = [(1, "Ada", "Graz", "2024-01-05"), (2, "Ben", "Linz", "2024-03-01"), (3, "Cleo", "Graz", None)]
         connection.executemany("INSERT INTO members VALUES (?, ?, ?, ?)", members)
         loans = [(1, 1, "Emma", None), (2, 1, "Dune", "2025-01-01"), (3, 2, "Ulysses", None)]
         connection.executemany("INSERT INTO loans VALUES (?, ?, ?, ?)", loans)
@@ -71,7 +70,8 @@ async def test_explain_names_facts_and_traps(client: Client):
     sql = "SELECT city, count(*) FROM members WHERE joined = NULL GROUP BY city ORDER BY count(*) DESC LIMIT 3"
     answer = await ask(client, "explain", sql, schema=LIBRARY)
     facts = answer["explanation"]["facts"]
-    assert (facts["tables"], facts["columns"], facts["order"], facts["limit"]) == (["members"], ["city", "joined"], "desc", 3)
+    assert (facts["tables"], facts["columns"]) == (["members"], ["city", "joined"])
+    assert (facts["order"], facts["limit"]) == ("desc", 3)
     assert (answer["verified"], answer["verified_by"], answer["sql"]) == (True, ["parsed", "resolved"], sql)
     assert any("NULL" in warning for warning in answer["warnings"])
     assert answer["usage"] == {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
@@ -114,7 +114,8 @@ async def test_a_request_is_one_row_and_one_of_the_limit(service: Service, clien
     answer = await client.post("/ai/sql/assist", {"action": "explain", "query": "SELECT 1"})
     assert answer.header("x-ratelimit-remaining") == "99"
     (row,) = await rows(service, client, 1)
-    assert (row["endpoint"], row["status_code"], row["total_tokens"], row["model_used"]) == ("/ai/sql/assist", 200, 0, None)
+    assert (row["endpoint"], row["status_code"]) == ("/ai/sql/assist", 200)
+    assert (row["total_tokens"], row["model_used"]) == (0, None)
 
 
 async def test_a_model_s_words_that_are_no_sql_are_caught_and_its_tokens_counted(
@@ -143,14 +144,19 @@ async def test_a_model_that_fails_is_no_reason_for_no_answer(client: Client, lib
         ({"action": "optimize", "query": "DELETE FROM members"}, 422, "sql.statement_refused", "DELETE"),
         ({"action": "tidy", "query": "SELECT 1"}, 422, "request.field_invalid", "tidy"),
         ({"action": "explain", "query": "SELECT 1", "dialect": "klingon"}, 422, "request.field_invalid", "klingon"),
-        ({"action": "explain", "query": "SELECT 1", "schema": "CREATE TABLE a (b INT,,"}, 422, "sql.schema_invalid", "line 1"),
+        (
+            {"action": "explain", "query": "SELECT 1", "schema": "CREATE TABLE a (b INT,"},
+            422,
+            "sql.schema_invalid",
+            "line 1",
+        ),
         ({"action": "explain", "query": "SELECT 1", "schema": "what is this?"}, 422, "sql.schema_invalid", "line 1"),
         ({"action": "explain", "query": "SELECT 1", "database": "nowhere"}, 404, "sql.database_unknown", "nowhere"),
         ({"action": "explain", "query": "SELECT 1", "database": "../etc"}, 422, "request.field_invalid", "database"),
         ({"action": "explain", "query": "S" * 100_001}, 422, "request.field_invalid", "query"),
         ({"action": "explain", "query": "SELECT 'a\0'"}, 422, "request.field_invalid", "U+0000"),
         ({"action": "explain"}, 422, "request.field_invalid", "query"),
-        ({"action": "generate", "query": "How many?", "schema": "a(b)", "model": "none"}, 404, "engines.model_unknown", "none"),
+        ({"action": "generate", "query": "How many?", "model": "none"}, 404, "engines.model_unknown", "none"),
     ],
 )
 async def test_bad_input_is_said(client: Client, fields: dict[str, Any], status: int, code: str, word: str):
@@ -160,8 +166,8 @@ async def test_bad_input_is_said(client: Client, fields: dict[str, Any], status:
 
 
 async def test_a_body_of_a_megabyte_is_too_large(client: Client):
-    body = json.dumps({"action": "explain", "query": "SELECT 1", "schema": "x" * 1_048_576}).encode()
-    answer = await client.request("POST", "/ai/sql/assist", raw=body)
+    body = {"action": "explain", "query": "SELECT 1", "schema": "x" * 1_048_576}
+    answer = await client.post("/ai/sql/assist", body)
     assert answer.status == 413
 
 

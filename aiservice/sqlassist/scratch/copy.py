@@ -56,20 +56,18 @@ def _fill(connection: sqlite3.Connection, table: Table, rows: Sequence[tuple[Any
     name = exp.table_(table.name, quoted=True).sql("sqlite")
     columns = ", ".join(_definition(column) for column in table.columns)
     connection.execute(f"CREATE TABLE {name} ({columns})")
-    keys = [(key, "UNIQUE") for key in (table.primary_key, *table.unique)]
-    for number, (index, kind) in enumerate([*keys, *((columns, "") for columns in table.indexes)]):
+    # Keys are no constraints here: SQLite would leave out work for them that other databases do.
+    for number, index in enumerate((table.primary_key, *table.unique, *table.indexes)):
         if index and all(table.column(part) is not None for part in index):
             listed = ", ".join(_quoted(part) for part in index)
             label = _quoted(f"{table.name}_{number}")
-            connection.execute(f"CREATE {kind} INDEX {label} ON {name} ({listed})")
+            connection.execute(f"CREATE INDEX {label} ON {name} ({listed})")
     places = ", ".join("?" * len(table.columns))
-    # Keys that differ to the maker of rows may be equal to SQLite, as 1 and 1.0 are.
-    connection.executemany(f"INSERT OR IGNORE INTO {name} VALUES ({places})", rows)
+    connection.executemany(f"INSERT INTO {name} VALUES ({places})", rows)
 
 
 def _definition(column: Column) -> str:
-    words = (_quoted(column.name), _TYPES.get(column.kind, "TEXT"), "" if column.is_nullable else "NOT NULL")
-    return " ".join(word for word in words if word)
+    return f"{_quoted(column.name)} {_TYPES.get(column.kind, 'TEXT')}"
 
 
 def _quoted(name: str) -> str:

@@ -14,6 +14,9 @@ TRIES = 4
 NULL_SHARE = 0.12
 # Rows in which every constant is met exactly, so that conditions joined by AND are met together now and then.
 EAGER_SHARE = 0.25
+# Large copies have several rows of a table for each that it points at, as databases do.
+FEW_FROM = 100
+FEW_PART = 4
 Cells = dict[str, Any]
 
 
@@ -29,10 +32,11 @@ class RowMaker:
         self.made: dict[str, list[tuple[Any, ...]]] = {}
 
     def make(self, names: Sequence[str]) -> Mapping[str, list[tuple[Any, ...]]]:
-        for name in self._ordered(names):
-            table = self._schema.table(name)
-            if table is not None:
-                self._fill(table)
+        tables = [table for name in self._ordered(names) if (table := self._schema.table(name)) is not None]
+        pointed = {key.table.lower() for table in tables for key in table.foreign_keys}
+        for table in tables:
+            is_few = self._rows > FEW_FROM and not table.foreign_keys and table.name.lower() in pointed
+            self._fill(table, self._rows // FEW_PART if is_few else self._rows)
         return self.made
 
     def _ordered(self, names: Sequence[str]) -> list[str]:
@@ -53,13 +57,13 @@ class RowMaker:
             visit(name, frozenset())
         return list(ordered)
 
-    def _fill(self, table: Table) -> None:
-        """Up to the number of rows: fewer where unique columns leave no more."""
+    def _fill(self, table: Table, count: int) -> None:
+        """Up to this number of rows: fewer where unique columns leave no more."""
         rows = self.made.setdefault(table.name, [])
         uniques = [tuple(map(str.lower, one)) for one in (table.primary_key, *table.unique) if one]
         taken: list[set[tuple[Any, ...]]] = [set() for _ in uniques]
         borrows = [borrow for key in table.foreign_keys if (borrow := self._borrow(table, key)) is not None]
-        for number in range(self._rows):
+        for number in range(count):
             for attempt in range(TRIES):
                 row = self._row(table, borrows, number, is_last=attempt == TRIES - 1)
                 keys = [tuple(row[name] for name in unique) for unique in uniques]
