@@ -98,7 +98,7 @@ def _unjoined(ground: Ground) -> Iterator[str]:
             continue
         join = sources[1].join
         if not any(join.args.get(name) for name in ("on", "using", "method")) and join.kind != "CROSS":
-            yield f"Nothing joins {sources[0].name} and {sources[1].name}: every row of one meets every row of the other."
+            yield f"Nothing joins {sources[0].name} and {sources[1].name}: each row of one meets each row of the other."
 
 
 def _star(statement: exp.Expr) -> Iterator[str]:

@@ -84,8 +84,6 @@ class Search:
                 continue
             self.tried.add(sql)
             after = self.prover.cost(rewrite.statement)
-            import os
-            if os.environ.get("DBG"): print("   ", name, sql, after and after.cost, self.cost.cost, self.prover.is_equal(rewrite.statement))
             if after is None or after.cost >= self.cost.cost * (1 - GAIN):
                 continue
             if self.prover.is_equal(rewrite.statement):
