@@ -238,7 +238,7 @@ def _nearest(column: exp.Column, sources: Mapping[str, Table], schema: Schema) -
     select = column.find_ancestor(exp.Select)
     if not column.table and select is not None:
         choices += [one.alias for one in select.expressions if isinstance(one, exp.Alias) and one.alias]
-        choices += [name for cte in column.root().find_all(exp.CTE) for name in cte.this.named_selects if name != "*"]
+    choices = [one for one in choices if one.lower() != column.name.lower()]
     best = max(choices, key=lambda one: likeness(column.name, one), default=None)
     points = likeness(column.name, best) if best is not None else 0.0
     return (best, points) if points >= ALIKE else (None, 0.0)

@@ -159,7 +159,7 @@ def _spaces(stop: Stop) -> Iterator[Draft]:
         for count in (1, 2) if is_two else (1,):
             text = word.text + (other.text if other is not None and count == 2 else "")
             for first, second in _cuts(text):
-                name = (second if first.upper in _CUT else first).lower()
+                name = (second if first.upper() in _CUT else first).lower()
                 cost = (1.1 if name in stop.names else 1.5) + (0.2 if len(name) < 2 else 0.0)
                 parted = word.saying(f"{first} {second}")
                 why = f"A blank is missing between {first} and {second}."
