@@ -63,7 +63,7 @@ def resolve(statement: exp.Expr, schema: Schema | None, dialect: str = "") -> Re
     resolver = _Resolver(schema or Schema(()), dialect)
     made = statement.this.find(exp.Table) if isinstance(statement, exp.Create) else None
     for table in statement.find_all(exp.Table):
-        if table is not made:
+        if table is not made and not isinstance(table.parent, exp.Into):
             resolver.table(table)
     if not isinstance(statement, exp.Create) or isinstance(statement.expression, exp.Query):
         for column in statement.find_all(exp.Column):

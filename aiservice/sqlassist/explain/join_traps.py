@@ -8,6 +8,7 @@ from aiservice.sqlassist.explain.facts import in_place
 from aiservice.sqlassist.explain.look import Look, Sides, conjuncts, has_aggregates, own_aggregates, pairs
 from aiservice.sqlassist.explain.showing import shown_name
 
+_SUBTOTALS = (exp.Rollup, exp.Cube, exp.GroupingSets)
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Like, exp.ILike, exp.In, exp.Between)
 
 
@@ -46,6 +47,27 @@ def duplicates(look: Look) -> Iterator[str]:
                     f"The same row of {sides.shown(alias)} may be returned several times, once for each row of "
                     f"{sides.shown(many)} that matches it; DISTINCT or EXISTS would prevent that."
                 )
+
+
+def repeated_by_union(look: Look) -> Iterator[str]:
+    """UNION ALL over the same table, where the same row may come from both sides."""
+    for union in look.statement.find_all(exp.Union):
+        if union.args.get("distinct") or _is_recursive(union):
+            continue
+        sides = [
+            {look.names.tables[id(t)].name for t in side.find_all(exp.Table) if id(t) in look.names.tables}
+            for side in (union.this, union.expression)
+        ]
+        for name in sorted(sides[0] & sides[1]):
+            yield (
+                f"Both sides of the UNION ALL read {shown_name(name)}: a row that meets both conditions is returned "
+                f"twice. UNION returns it once."
+            )
+
+
+def _is_recursive(union: exp.Expr) -> bool:
+    cte = union.find_ancestor(exp.CTE)
+    return cte is not None and any(table.name.lower() == cte.alias.lower() for table in union.find_all(exp.Table))
 
 
 def outer_join_undone(look: Look) -> Iterator[str]:
@@ -105,6 +127,8 @@ def ungrouped(look: Look) -> Iterator[str]:
             continue
         if group is not None and (len(group.args) > 1 and any(v for k, v in group.args.items() if k != "expressions")):
             continue
+        if any(isinstance(one, _SUBTOTALS) for one in (group.expressions if group else ())):
+            continue
         keys = [one if look.of(one) else in_place(one, select) for one in (group.expressions if group else ())]
         texts = {key.sql(comments=False).lower() for key in keys}
         columns = {_identity(key, look) for key in keys}
@@ -131,7 +155,7 @@ def _loose(node: exp.Expr, texts: set[str]) -> Iterator[exp.Column]:
     """The columns of an expression outside aggregates, subqueries and what is grouped."""
     bare = node.this if isinstance(node, exp.Alias) else node
     if bare.sql(comments=False).lower() in texts or isinstance(
-        bare, exp.AggFunc | exp.Query | exp.Window | exp.Anonymous
+        bare, exp.AggFunc | exp.Filter | exp.WithinGroup | exp.Query | exp.Window | exp.Anonymous
     ):
         return
     if isinstance(bare, exp.Column):

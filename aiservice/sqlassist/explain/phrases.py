@@ -22,9 +22,10 @@ _COMPARED: Mapping[type[exp.Expr], str] = {
     exp.NullSafeEQ: "is, NULL counting as a value,", exp.NullSafeNEQ: "is not, NULL counting as a value,",
     exp.ArrayContainsAll: "contains", exp.ArrayOverlaps: "has an element in common with",
 }  # fmt: skip
-_CALCULATED: Mapping[type[exp.Expr], str] = {
+_INFIX: Mapping[type[exp.Expr], str] = {
     exp.Add: "plus", exp.Sub: "minus", exp.Mul: "times", exp.Div: "divided by", exp.Mod: "modulo",
     exp.DPipe: "followed by", exp.IntDiv: "divided, without a rest, by", exp.SafeDivide: "divided by",
+    exp.And: "and", exp.Or: "or",
 }  # fmt: skip
 _AGGREGATED: Mapping[str, str] = {
     "count": "the number (count) of", "sum": "the sum of", "avg": "the average (avg) of",
@@ -163,8 +164,13 @@ class Phrases:
     def _comparison(self, node: exp.Expr) -> str:
         return f"{self.of(node.this)} {_COMPARED[type(node)]} {self.of(node.expression)}"
 
-    def _calculation(self, node: exp.Expr) -> str:
-        return f"{self.of(node.this)} {_CALCULATED[type(node)]} {self.of(node.expression)}"
+    def _chain(self, node: exp.Expr) -> str:
+        """`a and b and c`, which the tree has as a ladder of any height."""
+        words: list[str] = []
+        while type(node) in _INFIX:
+            words += [self.of(node.expression), _INFIX[type(node)]]
+            node = node.this
+        return " ".join((self.of(node), *reversed(words)))
 
     def _like(self, node: exp.Expr, words: str = "is like") -> str:
         pattern, case = node.expression, ", whatever its case," if isinstance(node, exp.ILike) else ""
@@ -233,7 +239,8 @@ class Phrases:
         """A function with its arguments in words; one with a format stands as SQL, which spells it as its dialect."""
         if node.args.get("format") is not None:
             return self.sql(node)
-        arguments = [self.of(one) for one in node.iter_expressions()]
+        nodes = node.expressions if isinstance(node, exp.Unnest) else node.iter_expressions()
+        arguments = [self.of(one) for one in nodes]
         return f"{function_name(node, self._dialect).upper()}({', '.join(filter(None, arguments))})"
 
 
@@ -302,8 +309,6 @@ _SAYERS: Mapping[type, _Sayer] = {
     exp.If: Phrases._if,
     exp.Cast: lambda phrases, node: f"{phrases.of(node.this)} as {node.args['to'].sql(dialect=phrases._dialect)}",
     exp.Interval: lambda phrases, node: f"an interval of {phrases.of(node.this)} {phrases.of(node.args.get('unit'))}",
-    exp.And: lambda phrases, node: f"{phrases.of(node.this)} and {phrases.of(node.expression)}",
-    exp.Or: lambda phrases, node: f"{phrases.of(node.this)} or {phrases.of(node.expression)}",
     exp.Not: Phrases._negation,
     exp.In: Phrases._within,
     exp.Exists: Phrases._existence,
@@ -326,5 +331,5 @@ _SAYERS: Mapping[type, _Sayer] = {
     exp.Query: Phrases.query,
     exp.Func: Phrases._call,
     **dict.fromkeys(_COMPARED, Phrases._comparison),
-    **dict.fromkeys(_CALCULATED, Phrases._calculation),
+    **dict.fromkeys(_INFIX, Phrases._chain),
 }

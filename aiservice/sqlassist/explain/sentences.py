@@ -15,6 +15,7 @@ _COMBINED = (
     (exp.Intersect, "gives the rows that are in the results of both queries"),
     (exp.Except, "gives the rows of the first query that are not in the result of the second"),
 )
+_COMBINED_RESULT = "The combined result"
 _SUBTOTALS = (("rollup", "ROLLUP"), ("cube", "CUBE"), ("grouping_sets", "GROUPING SETS"))
 
 
@@ -22,7 +23,7 @@ def sentences(statement: exp.Expr, names: Resolution, dialect: str) -> Iterator[
     """In the order in which a database works: sources, joins, conditions, groups, columns, order, limit."""
     phrases = Phrases(statement, names, dialect)
     story = _Story(phrases)
-    if isinstance(statement, exp.Query):
+    if isinstance(statement, exp.Query | exp.Values):
         yield from story.query(statement, "It")
         return
     for sentence in Writes(phrases).of(statement):
@@ -54,7 +55,7 @@ class _Story:
         elif isinstance(query, exp.Select):
             yield from self._select(query, subject)
         else:
-            yield f"{subject} gives {self._say.of(query)}."
+            yield f"{subject} gives the rows {self._say.listed(query.expressions)}."
 
     def _ctes(self, with_: exp.Expr) -> Iterator[str]:
         for cte in with_.expressions:
@@ -74,11 +75,15 @@ class _Story:
     def _set_operation(self, query: exp.SetOperation, subject: str) -> Iterator[str]:
         words = next(words for kind, words in _COMBINED if isinstance(query, kind))
         kept = "once each" if query.args.get("distinct") else "duplicates included (ALL)"
-        yield f"{subject} combines two queries by {query.key.upper()} and {words}, {kept}."
+        parts = _combined(query)
+        name, is_pair = query.key.upper(), len(parts) == 2  # a pair
+        count = "two" if is_pair else str(len(parts))
+        yield f"{subject} combines {count} queries by {name} and {words if is_pair else _of_all(words)}, {kept}."
         start = "The" if subject == "It" else f"{subject}: the"
-        yield from self.query(query.this, f"{start} first query of the {query.key.upper()}")
-        yield from self.query(query.expression, f"{start} second query of the {query.key.upper()}")
-        yield from self._ending(query, "The combined result" if subject == "It" else f"{subject} as a whole")
+        for number, part in enumerate(parts):
+            which = ("first query", "second query")[number] if is_pair else f"query {number + 1}"
+            yield from self.query(part, f"{start} {which} of the {name}")
+        yield from self._ending(query, _COMBINED_RESULT if subject == "It" else f"{subject} as a whole")
 
     def _select(self, select: exp.Select, subject: str) -> Iterator[str]:
         for sentence in self._clauses(select, subject):
@@ -106,6 +111,9 @@ class _Story:
         if args.get("qualify") is not None:
             yield f"{subject} keeps only the rows where, once windows are computed, {say.of(args['qualify'].this)}."
         yield self._returned(select, subject)
+        if args.get("into") is not None:
+            name = shown_name(args["into"].this.name)
+            yield f"{subject} would write the result into the new table {name} (INTO). It is not run."
 
     def _returned(self, select: exp.Select, subject: str) -> str:
         distinct = select.args.get("distinct")
@@ -120,10 +128,13 @@ class _Story:
         if select.args.get("group") is not None:
             unit = "group"
         elif any(is_aggregate(node) and _is_own(node, select) for node in select.walk()):
-            return f"{subject} returns a single row{once}: {self._say.listed(select.expressions)}."
+            return f"{subject} returns a single row{once}: {self._columns(select)}."
         if select.args.get("from_") is None:
-            return f"{subject} returns {self._say.listed(select.expressions)}{once}."
-        return f"{subject} returns, for each {unit}{once}, {self._say.listed(select.expressions)}."
+            return f"{subject} returns {self._columns(select)}{once}."
+        return f"{subject} returns, for each {unit}{once}, {self._columns(select)}."
+
+    def _columns(self, select: exp.Select) -> str:
+        return self._say.listed(select.expressions) if select.expressions else "rows without columns"
 
     def _group(self, group: exp.Expr, select: exp.Select, subject: str) -> str:
         keys = [in_place(one, select) for one in group.expressions]
@@ -142,6 +153,7 @@ class _Story:
     def _ending(self, query: exp.Expr, subject: str) -> Iterator[str]:
         order, limit, offset = (query.args.get(name) for name in ("order", "limit", "offset"))
         whose = "The result" if subject == "It" else f"{subject}'s result" if "'" not in subject else subject
+        whose = subject if subject == _COMBINED_RESULT else whose
         if order is not None:
             keys = [self._key(one, query) for one in order.expressions]
             yield f"{whose} is sorted by {joined(keys)} (ORDER BY)."
@@ -189,6 +201,8 @@ class _Story:
     def _source(self, node: exp.Expr) -> str:
         if isinstance(node, exp.Table) and isinstance(node.this, exp.Identifier):
             words = self._say.table(node)
+            if node.args.get("sample") is not None:
+                words = f"a sample ({self._say.sql(node.args['sample'])}) of {words}"
             return f"{words} after a {self._say.sql(node.args['pivots'][0])}" if node.args.get("pivots") else words
         inner = node.this if isinstance(node, exp.Lateral) else node
         if isinstance(inner, exp.Subquery) and isinstance(inner.this, exp.Table):
@@ -238,6 +252,25 @@ def _is_linked_below(join: exp.Join) -> bool:
     """Whether a WHERE has to do what ON does for others."""
     where = join.parent.args.get("where") if join.parent is not None else None
     return where is not None and any(is_key_pair(node) for node in where.walk())
+
+
+def _combined(query: exp.SetOperation) -> Sequence[exp.Expr]:
+    """The queries of a ladder of the same set operation; what differs from it on the way is one of them."""
+    parts: list[exp.Expr] = [query.expression]
+    left = query.this
+    while (
+        not isinstance(query, exp.Except)
+        and type(left) is type(query)
+        and left.args.get("distinct") == query.args.get("distinct")
+        and not any(left.args.get(name) for name in ("with_", "order", "limit", "offset"))
+    ):
+        parts.append(left.expression)
+        left = left.this
+    return [left, *reversed(parts)]
+
+
+def _of_all(words: str) -> str:
+    return words.replace("of both queries", "of all of them")
 
 
 def _is_own(node: exp.Expr, select: exp.Select) -> bool:

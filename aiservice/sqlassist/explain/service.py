@@ -1,5 +1,7 @@
 """The action explain."""
 
+from collections.abc import Iterator
+
 from sqlglot import exp
 
 from aiservice.core.errors import StatementRefused
@@ -8,24 +10,17 @@ from aiservice.sqlassist.case import Case
 from aiservice.sqlassist.explain.facts import facts_of
 from aiservice.sqlassist.explain.rewording import asked, keeps_facts
 from aiservice.sqlassist.explain.sentences import sentences
-from aiservice.sqlassist.explain.showing import shown_name
+from aiservice.sqlassist.explain.showing import shown_name, shown_sql
 from aiservice.sqlassist.explain.traps import traps
 from aiservice.sqlassist.model import Answer, Brief, Explanation, Plan, Verification
 from aiservice.sqlassist.names import Resolution, Unresolved, resolve
 from aiservice.sqlassist.runner import RunFailed
 
 _OTHERS = (
-    "postgres",
-    "mysql",
-    "sqlite",
-    "tsql",
-    "bigquery",
-    "duckdb",
-    "snowflake",
-    "oracle",
-    "clickhouse",
-    "databricks",
-)
+    "postgres", "mysql", "sqlite", "tsql", "bigquery", "duckdb", "snowflake", "oracle", "clickhouse", "databricks",
+)  # fmt: skip
+# Words that are no statement are read as a column, a call, or a name for one.
+_NO_STATEMENTS = (exp.Condition, exp.Alias, exp.Aliases, exp.Tuple, exp.Identifier, exp.Var)
 _PROBLEMS_MAX = 20
 
 
@@ -35,12 +30,19 @@ def explain(case: Case) -> Answer:
     Raises `StatementRefused` for none, for several, and for what can be read in no dialect.
     """
     statement, dialect, warnings = read_anyhow(case.task.query, case.task.dialect)
+    try:
+        return _answer(case, statement, dialect, warnings)
+    except RecursionError:
+        raise StatementRefused("The query is nested too deeply to be explained.", param="query") from None
+
+
+def _answer(case: Case, statement: exp.Expr, dialect: str, warnings: list[str]) -> Answer:
     names = resolve(statement, case.schema, dialect)
     explanation = _reworded(case, explained(statement, names, dialect))
     is_resolved = case.schema is not None and names.is_whole
     verified: tuple[Verification, ...] = ("parsed", "resolved") if is_resolved else ("parsed",)
-    warnings += [said(problem) for problem in names.problems[:_PROBLEMS_MAX]]
-    warnings += traps(statement, names, dialect)
+    warnings = [*warnings, *_held_back(statement)]
+    problems = [said(problem) for problem in names.problems[:_PROBLEMS_MAX]]
     return Answer(
         action="explain",
         dialect=dialect,
@@ -49,9 +51,16 @@ def explain(case: Case) -> Answer:
         is_verified=is_resolved,
         verified_by=verified,
         explanation=explanation,
-        warnings=tuple(dict.fromkeys(warnings)),
+        warnings=tuple(dict.fromkeys((*warnings, *problems, *traps(statement, names, dialect)))),
         plan=_plan(case, statement, dialect),
     )
+
+
+def _held_back(statement: exp.Expr) -> Iterator[str]:
+    """Why a query is one that we would not run."""
+    reason = gate.objection(statement)
+    if isinstance(statement, exp.Query) and reason is not None:
+        yield f"It is described, and would not be run: {reason}"
 
 
 def brief(case: Case) -> Brief:
@@ -78,7 +87,10 @@ def read_anyhow(sql: str, dialect: str) -> tuple[exp.Expr, str, list[str]]:
             if len(found) == 1 and not isinstance(found[0], exp.Command):
                 return found[0], other, [f"This could not be read as {dialect}; it was read as {other}."]
         raise refusal from None
-    return (found[0] if len(found) == 1 else gate.read_one(sql, dialect)), dialect, []
+    statement = found[0] if len(found) == 1 else gate.read_one(sql, dialect)
+    if isinstance(statement, _NO_STATEMENTS) and not isinstance(statement, exp.Query):
+        raise StatementRefused(f"The query is no SQL statement: {shown_sql(statement, dialect)}.", param="query")
+    return statement, dialect, []
 
 
 def said(problem: Unresolved) -> str:

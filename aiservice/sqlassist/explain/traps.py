@@ -165,6 +165,7 @@ _TRAPS: tuple[Trap, ...] = (
     _not_in_nullable,
     join_traps.fan_out,
     join_traps.duplicates,
+    join_traps.repeated_by_union,
     join_traps.counts_the_unmatched,
     join_traps.outer_join_undone,
     join_traps.cross_join,

@@ -33,14 +33,16 @@ class Writes:
             name = shown_name(str(statement.this).upper())
             yield f"This statement is the command {name}: {self._say.sql(statement)}."
         else:
-            yield f"This statement is a {statement.key.upper()}: {self._say.sql(statement)}."
+            yield f"This is the statement {statement.key.upper()}: {self._say.sql(statement)}."
         yield from self._concerned(statement)
         yield "It is not run."
 
     def _target(self, statement: exp.Expr) -> str:
+        listed = [one for one in statement.args.get("tables") or () if isinstance(one, exp.Table)]
         target = statement.this
         table = target if isinstance(target, exp.Table) else target.find(exp.Table) if target is not None else None
-        return self._say.table(table) if isinstance(table, exp.Table) else "the database"
+        listed = [table] if isinstance(table, exp.Table) else listed
+        return joined([self._say.table(one) for one in listed]) if listed else "the database"
 
     def _insert(self, statement: exp.Insert) -> Iterator[str]:
         listed = statement.this.expressions if isinstance(statement.this, exp.Schema) else ()
