@@ -18,6 +18,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import sqlcases
+import sqlplanted
 from report import table
 from sqlcases import Data, Score, percentile
 
@@ -30,7 +31,8 @@ Goal = tuple[str, float, float, Callable[[float, float], bool]]
 def scores_of(data: Data, action: str, only: str = "", progress: bool = False) -> list[Score]:
     """Every row of the action's files, in turn."""
     score = SCORERS[action]
-    rows = [row for row in data.rows(action) if only in row["id"] or only in str(row.get("kind", ""))]
+    listed = sqlplanted.rows(data) if action == "optimize" else data.rows(action)
+    rows = [row for row in listed if only in row["id"] or only in str(row.get("kind", ""))]
     found = []
     for number, row in enumerate(rows):
         found.append(score(data, row))
@@ -44,6 +46,7 @@ SCORERS: Mapping[str, Callable[[Data, Mapping[str, Any]], Score]] = {
     "abstain": sqlcases.abstained,
     "fix": sqlcases.fixed,
     "explain": sqlcases.explained,
+    "optimize": sqlplanted.optimized,
     "safety": sqlcases.gated,
 }
 
@@ -124,6 +127,13 @@ def goals_of(action: str, scores: Sequence[Score]) -> list[Goal]:
                 ("facts named %", percent(total["named"], total["facts"]), 98, at_least),
                 ("false facts", total["false"], 0, at_most),
                 ("p95 ms", p95_ms, 50, at_most),
+            ]
+        case "optimize":
+            return [
+                ("rewrites with other results", sum(score.counts.get("other", 0) for score in scores), 0, at_most),
+                ("dearer rewrites", sum(score.counts.get("dearer", 0) for score in scores), 0, at_most),
+                ("planted ones improved %", right_percent(scores, "planted"), 80, at_least),
+                ("p95 ms", p95_ms, 300, at_most),
             ]
         case "safety":
             refused = [score for score in scores if score.kind == "allow"]

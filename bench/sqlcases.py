@@ -129,7 +129,7 @@ def fixed(data: Data, row: Mapping[str, Any]) -> Score:
 
 
 def _compared(data: Data, row: Mapping[str, Any], task: Task, kind: str) -> Score:
-    answer, words, ms = _tried(task)
+    answer, words, ms = tried(task)
     if answer is None or answer.sql is None:
         reason = words or (answer.refused.reason if answer is not None and answer.refused else "")
         return Score(row["id"], kind, "broken" if words.startswith("! ") else "refused", ms, reason)
@@ -150,14 +150,14 @@ def _compared(data: Data, row: Mapping[str, Any], task: Task, kind: str) -> Scor
 
 def abstained(data: Data, row: Mapping[str, Any]) -> Score:
     """Right is a refusal."""
-    answer, words, ms = _tried(Task("generate", row["question"], "sqlite", database=data.target(row)))
+    answer, words, ms = tried(Task("generate", row["question"], "sqlite", database=data.target(row)))
     if answer is None or answer.sql is None:
         reason = words or (answer.refused.reason if answer is not None and answer.refused else "")
         return Score(row["id"], str(row["kind"]), "broken" if words.startswith("! ") else "right", ms, reason)
     return Score(row["id"], str(row["kind"]), "wrong", ms, "", answer.sql, answer.confidence, answer.is_verified)
 
 
-def _tried(task: Task) -> tuple[Answer | None, str, float]:
+def tried(task: Task) -> tuple[Answer | None, str, float]:
     """An action that fails is a broken row, not the end of the run."""
     try:
         return answered(task)
@@ -169,7 +169,7 @@ def _tried(task: Task) -> tuple[Answer | None, str, float]:
 
 def explained(data: Data, row: Mapping[str, Any]) -> Score:
     """Each fact has to be among the answer's and, but for function words, in its text; others there are false."""
-    answer, words, ms = _tried(Task("explain", row["sql"], "sqlite", schema=data.schemas[row["db"]]))
+    answer, words, ms = tried(Task("explain", row["sql"], "sqlite", schema=data.schemas[row["db"]]))
     wanted = set(_facts(row["facts"]))
     if answer is None:
         return Score(row["id"], str(row["db"]), "broken" if words.startswith("! ") else "refused", ms, words)
