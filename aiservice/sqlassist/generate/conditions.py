@@ -211,11 +211,15 @@ def _texts(state: State, start: int, end: int) -> list[tuple[int, Where]]:
             text = next(state.marks[place].text for place in range(first, last) if state.kinds[place] in "QV")
             found.append((first, Condition(ref, "like", (f"%{text}%",))))
             state.use(first, last)
-    for first, last in _spans(state, f"([CM]{SKIP})?[~^$]{SKIP}[wQVuN]({SKIP}p{SKIP}[CM])?", start, end):
+    for first, last in _spans(state, f"([CM]{SKIP})?[~^$]+{SKIP}[QVuN]({SKIP}p{SKIP}[CM])?", start, end):
         columns = [place for place in range(first, last) if state.kinds[place] in "CM"]
         place = next(one for one in range(first, last) if state.kinds[one] in "~^$")
         target = next((one for one in range(place + 1, last) if state.kinds[one] in "QVuN"), None)
-        if target is None or not columns:
+        if target is None:
+            continue
+        if not columns:
+            columns = [one for one in range(first) if state.marks[one].kind in "CM"][-1:]
+        if not columns:
             continue
         ref = state.ref(state.marks[columns[0]], state.near(columns[0]))
         if ref is not None:
@@ -376,6 +380,12 @@ def _values(state: State, start: int, end: int) -> list[tuple[int, Where]]:
                 state.use(first, last)
                 found.append((place, Condition(chosen[0], "=", (chosen[1],))))
                 continue
+        if column is not None and mark.word == "quoted" and state.kinds[column + 1 : place].count("V") == 0:
+            ref = state.ref(state.marks[column], state.near(column))
+            if ref is not None and mark.values[0][1].lower() == mark.text.lower() and state.column(ref).kind == "text":
+                state.use(first, last)
+                found.append((place, Condition(ref, "=", (mark.text,))))
+                continue
         following = place + 1 if place + 1 < len(state.kinds) and state.kinds[place + 1] in "CM" else None
         near = state.near(place)
         value = state.value(mark, near)
@@ -387,7 +397,7 @@ def _values(state: State, start: int, end: int) -> list[tuple[int, Where]]:
                 value = next(one for one in mark.values if one[0] == shared[0])
                 state.kinds[following] = "_"
         state.kinds[place] = "_"
-        if mark.definition is not None and len(owners) > 1 and " " in value[1]:
+        if mark.word == "told" and len({one.table for one in owners}) == 1 < len(owners) and " " in value[1]:
             found += _parted(mark.values, place)
         else:
             found.append((place, Condition(value[0], "=", (value[1],))))

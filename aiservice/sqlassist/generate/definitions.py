@@ -13,6 +13,7 @@ from aiservice.sqlassist.generate.words import meaning, words_of
 
 _PARTS = re.compile(r";|\n|(?<=[a-z\)'])\.\s+|,(?=\s*(?:'[^']+' is|\w[\w ]* refers to))")
 _SAYS = re.compile(r"^\s*(?P<left>.+?)\s+(?:refers?(?: to)?|means?(?: to)?|=|is an?|is the|is|are the|are)\s+(?P<right>.+?)\s*\.?\s*$", re.IGNORECASE)
+_OPERATIONS: dict[str, type[exp.Binary]] = {"divide": exp.Div, "subtract": exp.Sub, "add": exp.Add, "multiply": exp.Mul}
 _GLUE = frozenset({"of", "the", "a", "an", "s", "in", "on", "to", "for"})
 
 
@@ -65,7 +66,7 @@ def _definition(left: str, right: str, lexicon: Lexicon) -> Iterator[Definition]
         if head and head != said:
             yield Definition(head, columns)
         return
-    formula = _formula(right)
+    formula = None if quoted else _formula(right)
     if formula is not None:
         yield from _formulas(said, *formula, lexicon)
         return
@@ -104,7 +105,20 @@ def _formula(text: str) -> tuple[exp.Expression, exp.Expression | None] | None:
         where = sqlglot.parse_one(tail, read="sqlite") if tail else None
     except (SqlglotError, RecursionError):
         return None
+    first = first.transform(_operation)
+    if any(part is not None and part.find(exp.Anonymous) for part in (first, where)):
+        return None
     return first, where
+
+
+def _operation(node: exp.Expression) -> exp.Expression:
+    """`DIVIDE(a, b)` and the like, as people write formulas."""
+    if isinstance(node, exp.Anonymous) and len(node.expressions) == 2:
+        left, right = node.expressions
+        kind = _OPERATIONS.get(node.name.lower())
+        if kind is not None:
+            return kind(this=exp.cast(left, "double") if kind is exp.Div else left, expression=right)
+    return node
 
 
 def _formulas(

@@ -13,7 +13,7 @@ PART = 0.5
 _Entry = TypeVar("_Entry")
 _GLUE = frozenset({"of", "the"})
 _WEAK = frozenset({"number", "count", "total"})
-_NAME = "nam"
+_LOOSE = frozenset({meaning("name"), meaning("number")})
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -72,7 +72,7 @@ class Lexicon:
             if not own or (own <= _WEAK and score < 1):
                 continue
             owned = {word for word in rest if _among(word, named.owners, self._short)}
-            if rest - owned and not (rest - owned == {_NAME} and score >= 1):
+            if rest - owned and not (rest - owned <= _LOOSE and score >= 1):
                 continue
             score += 0.1 * len(owned) - 0.1 * len(rest - owned)
             if score >= PART:

@@ -117,6 +117,8 @@ class Linker:
                 return Mark("D", place, place + window.length, window.text, window=window)
         if word.kind == "number":
             return Mark("N", place, place + 1, word.text)
+        if _is_imperative(words, place):
+            return Mark("w", place, place + 1, word.text)
         defined = self._defined(words, place)
         options = [mark for mark in (self._named(words, place), self._valued(words, place)) if mark is not None]
         operator = _operator(words, place)
@@ -133,9 +135,9 @@ class Linker:
         return replace(plain, kind="w", is_sure=False) if plain.kind == "u" and word.stem in self._context else plain
 
     def _quoted(self, word: Word, place: int) -> Mark:
-        values = tuple((Ref(one.table, one.column), one.value) for one in self._values.find(word.text) if one.score >= 0.95)
-        values += tuple((ref, word.text) for ref in self._told(word.text) if all(ref != other for other, _ in values))
-        return Mark("V" if values else "Q", place, place + 1, word.text, values=values)
+        values = self._found(word.text)
+        is_told = any(True for _ in self._told(word.text))
+        return Mark("V" if values else "Q", place, place + 1, word.text, "told" if is_told else "quoted", values=values)
 
     def _told(self, text: str) -> Iterator[Ref]:
         for definition in self._definitions:
@@ -182,6 +184,10 @@ class Linker:
             known = OPERATORS.get(" ".join(word.lower for word in span))
             if known is not None and (known[0] in "ASKGFdB" or not tables and refs and refs[0][1] < 1):
                 continue
+            if len(said) > 1 and not tables and refs[:1] and refs[0][1] < 0.75 and self._lexicon.tables(said[:1]):
+                continue
+            if len(span) == 1 and not tables and refs and refs[0][1] < 1 and _is_relation(span[0]):
+                continue
             if tables or refs:
                 text = " ".join(word.text for word in span)
                 kind = "C" if not tables else "M" if refs else "T"
@@ -202,7 +208,8 @@ class Linker:
             if not found and len(span) == 1 and text.lower() in english.GENDERS:
                 found = self._gender(text.lower())
             if found:
-                return Mark("V", place, end, text, values=found)
+                is_told = any(True for _ in self._told(text))
+                return Mark("V", place, end, text, "told" if is_told else "", values=found)
         return None
 
     def _found(self, text: str) -> tuple[tuple[Ref, str], ...]:
@@ -221,6 +228,13 @@ class Linker:
         return tuple(found)
 
 
+def _is_imperative(words: Sequence[Word], place: int) -> bool:
+    """`State the`, `Name the`, `Order the`: what is a noun elsewhere."""
+    is_first = place == 0 or words[place - 1].text in ".?!;"
+    following = words[place + 1].lower if place + 1 < len(words) else ""
+    return is_first and words[place].lower in ("state", "name", "list") and following in ("the", "all", "each", "every")
+
+
 def _operator(words: Sequence[Word], place: int) -> Mark | None:
     for end in range(min(len(words), place + 5), place, -1):
         text = " ".join(word.lower for word in words[place:end])
@@ -233,15 +247,20 @@ def _operator(words: Sequence[Word], place: int) -> Mark | None:
 
 
 def _plain(word: Word, place: int) -> Mark:
+    if len(word.text) == 1 and word.text.isalpha() and word.text.isupper() and place and word.text != "I":
+        return Mark("Q", place, place + 1, word.text)
     if word.kind == "mark":
         return Mark("." if word.text in ".?!;" else word.text[:1] if word.text in ",:()%" else "w", place, place + 1, word.text)
     is_known = word.lower in english.HARMLESS or word.stem in ("have", "do", "be") or len(word.lower) < 2
     if is_known:
         return Mark("h" if word.stem == "have" else "w", place, place + 1, word.text)
-    relations = (word.stem, word.lower, f"{word.stem}e")
-    if any(one in english.RELATIONS for one in relations):
+    if _is_relation(word):
         return Mark("w", place, place + 1, word.text, is_sure=False)
     return Mark("u", place, place + 1, word.text)
+
+
+def _is_relation(word: Word) -> bool:
+    return any(one in english.RELATIONS for one in (word.stem, word.lower, f"{word.stem}e"))
 
 
 def _size(words: Sequence[Word], mark: Mark) -> int:

@@ -1,7 +1,7 @@
 """What a question orders by, and the most or least of something."""
 
 from aiservice.sqlassist.generate.lexicon import Ref
-from aiservice.sqlassist.generate.plan import Best, Item, Order
+from aiservice.sqlassist.generate.plan import Best, Given, Item, Order
 from aiservice.sqlassist.generate.state import SKIP, State
 
 _KEY = f"(?:K{SKIP}X?{SKIP}[TM]|A{SKIP}[CM]|[CM])"
@@ -79,10 +79,25 @@ def take_top(state: State) -> None:
 
 def take_superlatives(state: State) -> None:
     """`the oldest X`, `the highest C`, `the most X`, `C is the largest`."""
+    for place in state.kinds_left("F"):
+        _defined(state, place)
     for match in list(state.each("S")):
         place = match.start()
         if state.kinds[place] == "S":
             _superlative(state, place)
+
+
+def _defined(state: State, place: int) -> None:
+    """A formula that is the most or least of a column, where it is a row that is asked for."""
+    definition = state.marks[place].definition
+    if definition is None or definition.aggregate not in ("min", "max") or _is_focus(state, place):
+        return
+    ref = state.ref(state.marks[place]) or definition.refs[0]
+    if definition.where is not None:
+        state.where.append(Given(ref.table, definition.where))
+    state.order.append(Order(Item(ref), definition.aggregate == "max"))
+    state.limit = state.limit or 1
+    state.kinds[place] = "_"
 
 
 def _superlative(state: State, place: int) -> None:

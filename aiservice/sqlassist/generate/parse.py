@@ -7,7 +7,7 @@ from aiservice.sqlassist.generate.conditions import take_conditions
 from aiservice.sqlassist.generate.lexicon import Lexicon, Ref
 from aiservice.sqlassist.generate.link import Mark
 from aiservice.sqlassist.generate.ordering import take_order, take_superlatives, take_top
-from aiservice.sqlassist.generate.plan import Item, Order, Query
+from aiservice.sqlassist.generate.plan import Item, Order, Query, Without
 from aiservice.sqlassist.generate.selection import take_groups, take_select
 from aiservice.sqlassist.generate.state import SKIP, State
 from aiservice.sqlassist.joins import path_between
@@ -99,6 +99,8 @@ def _main(state: State) -> str:
 
 def _query(state: State, select: Sequence[Item], groups: Sequence[Ref]) -> Query:
     order = list(state.order)
+    if any(isinstance(where, Without) for where in state.where):
+        state.doubt("without")
     root = state.counted if any(item.aggregate == "count" and item.ref is None for item in select) else ""
     root = root or next((item.ref.table for item in select if item.ref is not None), state.main)
     if state.having or any(one.item.aggregate and one.item.ref is None for one in order):
@@ -107,7 +109,8 @@ def _query(state: State, select: Sequence[Item], groups: Sequence[Ref]) -> Query
     group = tuple(groups)
     if not group and (state.having or state.wants_group or any(one.item.aggregate for one in order)):
         group = _implied(state, select)
-    elif not group and is_aggregate and any(not item.aggregate for item in select):
+    elif not group and is_aggregate and any(not item.aggregate and item.ref for item in select):
+        state.doubt("mixed")
         group = tuple(item.ref for item in select if item.ref is not None and not item.aggregate)
     tables = [name for name in state.tables]
     plain = all(not item.aggregate for item in select)

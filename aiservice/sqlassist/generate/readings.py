@@ -41,16 +41,17 @@ class Readings:
     readings: Sequence[Reading]
 
 
-def marks_of(question: str, context: str | None, schema: Schema) -> Sequence[Mark]:
+def marks_of(question: str, context: str | None, schema: Schema, database: str = "") -> Sequence[Mark]:
     """What each word of the question stands for."""
     lexicon = lexicon_of(schema)
-    linker = Linker(lexicon, index_of(schema), definitions_of(context, lexicon), context or "")
+    linker = Linker(lexicon, index_of(schema), definitions_of(context, lexicon), f"{context or ''} {database}")
     return linker.marks(words_of(question))
 
 
 def read(case: Case, schema: Schema) -> Readings:
     """The readings that can be said in the dialect."""
-    marks = marks_of(case.task.query, case.task.context, schema)
+    database = case.task.database.name if case.task.database is not None else ""
+    marks = marks_of(case.task.query, case.task.context, schema, database)
     return Readings(marks, tuple(_readings(case, schema, marks)))
 
 

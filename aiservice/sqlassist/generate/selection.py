@@ -67,6 +67,9 @@ def take_select(state: State, groups: list[Ref]) -> tuple[list[Item], list[Ref]]
             if ref is not None:
                 groups.append(ref)
                 state.kinds[step] = "_"
+    for step in range(place):
+        if state.kinds[step] in "CKAX":
+            state.kinds[step] = "_"
     while place < len(state.kinds):
         place = _item(state, items, place)
     _tables(state)
@@ -103,6 +106,10 @@ def _item(state: State, items: list[Item], place: int) -> int:
     counted = re.compile(f"K{_OVER}X?{_OVER}([CMT])").match(kinds, place)
     if counted is not None:
         return _count(state, items, place, counted.end() - 1)
+    if re.compile(f"K[wrphf2_]*([.]|$)").match(kinds, place) and state.main:
+        items.append(Item(None, "count", table=state.counted or state.main))
+        state.kinds[place] = "_"
+        return place + 1
     listed = re.compile(f"A(?:[,&w_]*A)*{SKIP}([CM])(?:[,&w_]+A(?![,&wf_]*[CM]))*").match(kinds, place)
     if listed is not None:
         target = listed.start(1)

@@ -183,7 +183,9 @@ class State:
         table = self.table(name)
         named = [c for c in table.columns if meaning("name") in name_words(c.name)]
         texts = [c for c in table.columns if c.kind == "text" and not self.is_key(Ref(name, c.name))]
-        first = named[:1] or [c for c in texts if c.name not in table.primary_key][:1] or list(table.columns)[:1]
+        whole = [c for c in named if len(name_words(c.name)) == 1 or any(meaning(w) in name_words(c.name) for w in name_words(name))]
+        people = [c for c in named if {"first", "last"} & set(name_words(c.name))]
+        first = whole[:1] or people[:2] or named[:1] or [c for c in texts if c.name not in table.primary_key][:1] or list(table.columns)[:1]
         return [Ref(name, column.name) for column in first]
 
     def key(self, name: str) -> list[Ref]:

@@ -29,7 +29,7 @@ HARMLESS = _words(
     said following given include including along together if while because about one ones thing things
     happen happens happened happening occur occurs occurred occurring exist exists located situated based
     calculate compute determine identify retrieve fetch select report output specify times per-se same own self
-    using whether say says letter letters word words string strings please. each-other inclusive s re ve ll t
+    person people individual individuals using whether say says letter letters word words string strings please. each-other inclusive s re ve ll t
     """
 )
 # Verbs that tie one thing to another; which things they are the keys say.
