@@ -58,10 +58,8 @@ def optimized(_data: Data, row: Mapping[str, Any]) -> Score:
         return Score(row["id"], kind, "refused", ms, f"{row['kind']}: {answer.warnings}", row["sql"])
     before, after = gate.read_one(row["sql"], dialect), gate.read_one(answer.sql, dialect)
     schema = read_schema(text, dialect)
-    counts = {
-        "other": int(not _equal(schema, dialect, before, after)),
-        "dearer": int(_is_dearer(schema, dialect, before, after)),
-    }
+    is_equal, is_dearer = _is_equal(schema, dialect, before, after), _is_dearer(schema, dialect, before, after)
+    counts = {"other": int(not is_equal), "dearer": int(is_dearer)}
     note = f"{row['kind']} by {rules}: {counts}"
     return Score(row["id"], kind, "wrong" if any(counts.values()) else "right", ms, note, answer.sql, counts=counts)
 

@@ -348,6 +348,18 @@ def _matches(node: exp.Expr, source: str) -> exp.Expr:
     return likes[0] if len(likes) == 1 else exp.Paren(this=exp.or_(*likes))
 
 
+def _left(node: exp.Expr, source: str) -> exp.Expr:
+    return call("SUBSTR", node.this.copy(), 1, node.expression.copy())
+
+
+def _right(node: exp.Expr, source: str) -> exp.Expr:
+    """From so many characters before the end; SQLite counts back with a minus, and from 0 it would take all."""
+    count = _number(node.expression)
+    if count is None or count <= 0:
+        raise ValueError("RIGHT without a number of characters")
+    return call("SUBSTR", node.this.copy(), exp.Neg(this=node.expression.copy()))
+
+
 def _anonymous(node: exp.Expr, source: str) -> exp.Expr:
     name, arguments = node.name.upper(), node.expressions
     if name in ("NOW", "SYSDATETIME", "SYSUTCDATETIME", "GETUTCDATE", "UTC_TIMESTAMP", "LOCALTIMESTAMP"):
@@ -407,5 +419,7 @@ _PRINTERS: Mapping[type[exp.Expr], Printer] = {
     exp.Cast: _cast,
     exp.TryCast: _cast,
     exp.RegexpLike: _matches,
+    exp.Left: _left,
+    exp.Right: _right,
     exp.Anonymous: _anonymous,
 }
