@@ -8,6 +8,7 @@ import pytest
 from _pytest.terminal import TerminalReporter
 
 from tests.servers.fixtures import (
+    mariadb_server,
     postgres,
     postgres_migrated,
     postgres_server,
@@ -23,6 +24,7 @@ from tests.servers.fixtures import (
 )
 
 __all__ = [
+    "mariadb_server",
     "postgres",
     "postgres_migrated",
     "postgres_server",

@@ -12,6 +12,7 @@ import pytest
 from aiservice.core.settings import Settings, load
 from aiservice.stores.migrate import upgrade
 from tests.servers.binaries import PostgresBinaries, find_redis, postgres_binaries
+from tests.servers.mariadb_server import MariadbServer, find_mariadb, mariadb
 from tests.servers.postgres_server import PostgresServer, Urls, make_template
 from tests.servers.redis_server import RedisCluster, RedisSentinel, RedisServer
 
@@ -88,6 +89,15 @@ def postgres_template(
 def postgres_server(postgres: PostgresBinaries, postgres_template: Path) -> Iterator[PostgresServer]:
     """Shared, without fsync: whoever changes its settings or stops it starts one of its own."""
     with PostgresServer.start(postgres, template=postgres_template) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[MariadbServer]:
+    binary = find_mariadb()
+    if binary is None:
+        pytest.skip("no MariaDB: install mariadb-server")
+    with mariadb(binary) as server:
         yield server
 
 
