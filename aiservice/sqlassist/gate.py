@@ -182,7 +182,7 @@ def _objection_to_table(table: exp.Table) -> str | None:
     if isinstance(source, exp.Func):
         if set(_names(source)) & ROW_MAKERS:
             return None
-        return f"The function {source.sql_name().upper()} may not stand in FROM."
+        return f"The function {next(_names(source)).upper()} may not stand in FROM."
     if not isinstance(source, exp.Identifier) or _is_file(source):
         return f"The query reads {source.sql()[:80]!r}, which is no table."
     if table.name.lower() in _SECRET or table.db.lower() in _SECRET_SCHEMAS:

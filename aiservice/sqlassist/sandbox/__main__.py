@@ -5,12 +5,21 @@ import asyncio
 import gc
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from aiservice.core.errors import AIServiceError
 from aiservice.core.lifeline import die_with
+from aiservice.sqlassist import Action, Task, machine
 from aiservice.sqlassist.sandbox.pool import Pool
+
+_FIRST: Mapping[Action, str] = {
+    "explain": "SELECT name FROM person",
+    "fix": "SELCT name FROM person",
+    "generate": "How many persons are there?",
+    "optimize": "SELECT DISTINCT id FROM person",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -25,11 +34,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     die_with(options.parent)
     os.umask(0o177)
     options.socket.unlink(missing_ok=True)
+    _warm()
     gc.collect()
     gc.freeze()
     with suppress(asyncio.CancelledError):
         asyncio.run(_run(Pool(options.sandboxes), options.socket))
     options.socket.unlink(missing_ok=True)
+
+
+def _warm() -> None:
+    """Loads what is loaded at first use, once for all sandboxes: a dialect's grammar, tables of words."""
+    for dialect in ("postgres", "mysql", "sqlite", "tsql", "bigquery", "duckdb"):
+        for action, query in _FIRST.items():
+            with suppress(AIServiceError):
+                machine.assist(Task(action, query, dialect, "person(id, name)"))
 
 
 async def _run(pool: Pool, path: Path) -> None:
