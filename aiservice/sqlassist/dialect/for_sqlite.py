@@ -13,16 +13,25 @@ from collections.abc import Callable, Mapping
 from sqlglot import exp
 
 Printer = Callable[[exp.Expr, str], exp.Expr]
-_UNITS: Mapping[str, tuple[str, int]] = {
-    "SECOND": ("second", 1), "MINUTE": ("minute", 1), "HOUR": ("hour", 1), "DAY": ("day", 1), "WEEK": ("day", 7),
-    "MONTH": ("month", 1), "QUARTER": ("month", 3), "YEAR": ("year", 1), "DECADE": ("year", 10),
-}  # fmt: skip
+_UNITS: Mapping[str, tuple[str, float]] = {
+    "MICROSECOND": ("second", 0.000001),
+    "MILLISECOND": ("second", 0.001),
+    "SECOND": ("second", 1),
+    "MINUTE": ("minute", 1),
+    "HOUR": ("hour", 1),
+    "DAY": ("day", 1),
+    "WEEK": ("day", 7),
+    "MONTH": ("month", 1),
+    "QUARTER": ("month", 3),
+    "YEAR": ("year", 1),
+    "DECADE": ("year", 10),
+}
 _SHORT: Mapping[str, str] = {
     "D": "DAY", "DD": "DAY", "DY": "DAY", "M": "MONTH", "MM": "MONTH", "MON": "MONTH", "YY": "YEAR", "YYYY": "YEAR",
     "Y": "YEAR", "WK": "WEEK", "WW": "WEEK", "Q": "QUARTER", "QQ": "QUARTER", "HH": "HOUR", "H": "HOUR", "MI": "MINUTE",
     "N": "MINUTE", "S": "SECOND", "SS": "SECOND", "ISOWEEK": "WEEK",
 }  # fmt: skip
-_TIMES = frozenset({"SECOND", "MINUTE", "HOUR"})
+_TIMES = frozenset({"MICROSECOND", "MILLISECOND", "SECOND", "MINUTE", "HOUR"})
 _PARTS: Mapping[str, str] = {
     "YEAR": "%Y", "MONTH": "%m", "DAY": "%d", "HOUR": "%H", "MINUTE": "%M", "SECOND": "%S", "DOY": "%j",
     "DAYOFYEAR": "%j", "DAYOFMONTH": "%d",
@@ -96,7 +105,7 @@ def shifted(base: exp.Expr, amount: exp.Expr, unit: str, *, sign: int) -> exp.Ex
         modifier = exp.Literal.string(f"{total:+g} {word}{'' if abs(total) == 1 else 's'}")
     else:
         product = exp.Mul(this=exp.Paren(this=amount.copy()), expression=exp.convert(times * sign))
-        modifier = call("PRINTF", f"%+d {word}s", product)
+        modifier = call("PRINTF", f"%+{'d' if times >= 1 else '.6f'} {word}s", product)
     return call(function, _moment(base), modifier)
 
 
@@ -116,7 +125,7 @@ def _number(node: exp.Expr) -> float | None:
     return -value if negative else value
 
 
-def _interval(node: exp.Expr) -> tuple[exp.Expr, str] | None:
+def interval_of(node: exp.Expr) -> tuple[exp.Expr, str] | None:
     """Amount and unit of an interval, also of those that are one text: `INTERVAL '6 months'`."""
     if not isinstance(node, exp.Interval):
         return None
@@ -130,10 +139,10 @@ def _interval(node: exp.Expr) -> tuple[exp.Expr, str] | None:
 
 def _arithmetic(node: exp.Expr, source: str) -> exp.Expr:
     sign = -1 if isinstance(node, exp.Sub) else 1
-    interval = _interval(node.expression)
+    interval = interval_of(node.expression)
     if interval is not None:
         return shifted(node.this.copy(), interval[0], interval[1], sign=sign)
-    left = _interval(node.this) if sign == 1 else None
+    left = interval_of(node.this) if sign == 1 else None
     if left is not None:
         return shifted(node.expression.copy(), left[0], left[1], sign=1)
     if sign == -1 and _is_date(node.this) and _is_date(node.expression):
@@ -161,7 +170,7 @@ def _days(later: exp.Expr, earlier: exp.Expr) -> exp.Expr:
 def _add(node: exp.Expr, source: str) -> exp.Expr:
     sign = -1 if "Sub" in type(node).__name__ else 1
     amount, unit = node.expression, node.args.get("unit")
-    interval = _interval(amount)
+    interval = interval_of(amount)
     if interval is not None:
         return shifted(node.this.copy(), interval[0], interval[1], sign=sign)
     return shifted(node.this.copy(), amount, _unit(unit), sign=sign)
@@ -196,8 +205,13 @@ def _months_between(later: exp.Expr, earlier: exp.Expr, unit: str) -> exp.Expr:
 
     difference: exp.Expr = exp.Sub(this=count(later), expression=count(earlier))
     if unit == "QUARTER":
-        difference = exp.Div(this=exp.Paren(this=difference), expression=exp.convert(3))
+        difference = _quotient(exp.Paren(this=difference), 3)
     return exp.Paren(this=difference)
+
+
+def _quotient(node: exp.Expr, by: int) -> exp.Expr:
+    """Whole numbers by a whole number, without what other dialects' division would add."""
+    return exp.Div(this=node, expression=exp.convert(by), typed=True, safe=True)
 
 
 def _whole(node: exp.Expr) -> exp.Expr:
@@ -226,7 +240,7 @@ def part_of(moment: exp.Expr, unit: str, source: str) -> exp.Expr:
                                     expression=exp.convert(7)), expression=exp.convert(1))  # fmt: skip
     if unit == "QUARTER":
         months = exp.Add(this=_part(moment, "%m"), expression=exp.convert(2))
-        return exp.Paren(this=exp.Div(this=exp.Paren(this=months), expression=exp.convert(3)))
+        return exp.Paren(this=_quotient(exp.Paren(this=months), 3))
     if unit == "WEEK":
         return _part(moment, "%W")
     if unit == "EPOCH":
