@@ -1,5 +1,6 @@
 """What stands between the brackets of a CREATE TABLE: columns and constraints."""
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -12,6 +13,7 @@ from aiservice.sqlassist.schema.tokens import Script, Token, names_in
 from aiservice.sqlassist.schema.types import cut, kind_of, listed_values
 
 VALUES_MAX = 200
+_QUOTED_NAME = re.compile(r"\[([^\W\d][^\]]*)\]")
 # What ends a column's type.
 _AFTER_TYPE = frozenset(
     """NOT NULL DEFAULT PRIMARY UNIQUE CHECK REFERENCES COMMENT CONSTRAINT AUTO_INCREMENT AUTOINCREMENT IDENTITY
@@ -269,7 +271,7 @@ class _Column:
 @lru_cache(maxsize=4096)
 def _spelled(type_text: str, dialect: str) -> str:
     """A type as sqlglot spells it; one that it does not know as it is written."""
-    text = " ".join(type_text.replace('"', "").replace("`", "").replace("[", "").replace("]", "").split())
+    text = " ".join(_QUOTED_NAME.sub(r"\1", type_text.replace('"', "").replace("`", "")).split())
     if not text or text.upper().startswith(("ENUM", "SET(")):
         return text.partition("(")[0].upper()
     try:

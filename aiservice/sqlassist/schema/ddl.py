@@ -25,6 +25,7 @@ _PASSED_OVER = frozenset(
     SAVEPOINT SECURITY SELECT SET SHOW SIGNAL SPOOL START THEN TRUNCATE UNLOCK UNTIL UPDATE USE VACUUM VALUES WHEN WHILE
     WITH PROMPT ITERATE CLOSE""".split()  # noqa: SIM905  # a list of words reads better as text
 )
+_VERBS_OF_ALTER = frozenset("ALTER CHANGE DROP ENABLE DISABLE MODIFY OWNER RENAME SET VALIDATE WITH".split())  # noqa: SIM905
 _MADE_ELSE = frozenset(
     """FUNCTION PROCEDURE PROC TRIGGER SEQUENCE EXTENSION SCHEMA DATABASE ROLE USER DOMAIN POLICY RULE EVENT SYNONYM
     AGGREGATE OPERATOR CAST COLLATION LANGUAGE SERVER PUBLICATION SUBSCRIPTION STATISTICS TABLESPACE LOGIN MACRO
@@ -288,11 +289,13 @@ class _Reader:
         if self._upper(at, end) != "TABLE":
             return stop
         at, name = self._named(at + 1, end)
-        draft = self._draft(name)
+        draft, is_added = self._draft(name), False
         for first, last in self.script.parts(at, stop) if draft is not None else ():
             add = first + 2 if self._upper(first, stop) == "WITH" else first
-            if self._upper(add, stop) == "ADD" and draft is not None:
-                self.columns.added(draft, add + 1, last)
+            verb = self._upper(add, stop)
+            is_added = verb == "ADD" or (is_added and verb not in _VERBS_OF_ALTER)
+            if is_added and draft is not None:
+                self.columns.added(draft, add + (verb == "ADD"), last)
         return stop
 
     def _comment(self, at: int, end: int) -> int:

@@ -57,7 +57,14 @@ def _key(table: Table) -> Column | None:
         parts = tokens(column.name)
         if parts == ("id",) or (parts and parts[-1] in _KEY_WORDS and parts[:-1] == words):
             return column
-    return None
+    first = tokens(table.columns[0].name) if table.columns else ()
+    is_short = len(first) > 1 and first[-1] in _KEY_WORDS and len(words) == 1
+    return table.columns[0] if is_short and _is_short_for("".join(first[:-1]), words[0]) else None
+
+
+def _is_short_for(part: str, word: str) -> bool:
+    """`cust` for `customer`."""
+    return 1 < len(part) < len(word) and word.startswith(part)
 
 
 def _names_of_key(table: Table, key: Column) -> Iterator[tuple[str, ...]]:

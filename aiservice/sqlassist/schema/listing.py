@@ -4,19 +4,23 @@ import re
 from collections.abc import Iterator
 
 from aiservice.core.errors import SchemaInvalid
-from aiservice.sqlassist.schema.model import Column, Table
+from aiservice.sqlassist.schema.model import Column, ForeignKey, Table
 from aiservice.sqlassist.schema.types import cut, kind_of, listed_values
 
 _ENTRY = re.compile(
     r"""\s*(?:[-*]\s+)?(?:table\s+)?
-    (?P<name>"[^"]+"|`[^`]+`|\[[^\]]+\]|[\w$.]+)\s*
-    (?:\((?P<inner>(?:[^()]|\([^()]*\))*)\)|:\s*(?P<line>[^;\n]*))
-    \s*(?:;|,(?=\s*\n)|\n|$)""",
+    (?P<name>(?:(?:"[^"\n]+"|`[^`\n]+`|\[[^\]\n]+\]|[\w$]+)(?:\.(?=\S))?)+)\s*
+    (?:\((?P<inner>(?:[^()]|\([^()]*\))*)\)\s*(?:[;,]|(?=[\w"`\[*-])|$)|:\s*(?P<line>[^;\n]*)(?:;|\n|$))""",
     re.VERBOSE | re.IGNORECASE,
 )
+_PARTS = re.compile(r"""\"[^"]+"|`[^`]+`|\[[^\]]+\]|[\w$]+""")
 _COLUMN = re.compile(r"""(?P<name>"[^"]+"|`[^`]+`|\[[^\]]+\]|[\w$]+)\s*:?\s*(?P<type>[^'"]*)""")
+_REFERENCE = re.compile(
+    r"""(?:\breferences|\bfk|->|\u2192)\s*(?:to\s+|:\s*)?"?(?P<table>\w+)"?\s*(?:[.(]\s*"?(?P<column>\w+))?""",
+    re.IGNORECASE,
+)
 _SEPARATOR = re.compile(r",(?![^()]*\))")
-_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/|^[ \t]*#[^\n]*", re.DOTALL | re.MULTILINE)
 _WORDS_MAX = 4
 _GUESSES = (
     (re.compile(r"(^|_)(id|count|number|year|age|quantity)$", re.IGNORECASE), "INT"),
@@ -48,6 +52,7 @@ def _table(text: str, entry: re.Match[str]) -> Table:
     start = entry.start("inner") if entry["inner"] is not None else entry.start("line")
     columns: dict[str, Column] = {}
     key: tuple[str, ...] = ()
+    foreign_keys: list[ForeignKey] = []
     for part in _SEPARATOR.split(inner):
         words = part.strip()
         match = _COLUMN.match(words)
@@ -56,8 +61,15 @@ def _table(text: str, entry: re.Match[str]) -> Table:
         name, type_text = _bare(match["name"]), match["type"].strip()
         if re.search(r"primary\s+key|\bpk\b", type_text, re.IGNORECASE):
             key = (name,)
+        reference = _REFERENCE.search(type_text)
+        if reference is not None:
+            held = (reference["column"],) if reference["column"] else ()
+            foreign_keys.append(ForeignKey((name,), reference["table"], held))
         spelled = re.sub(
-            r"\b(primary\s+key|pk|not\s+null|unique|fk.*|references.*)", "", type_text, flags=re.IGNORECASE
+            r"(\bprimary\s+key|\bpk\b|\bnot\s+null|\bunique|\bfk\b.*|\breferences.*|->.*|\u2192.*)",
+            "",
+            type_text,
+            flags=re.IGNORECASE,
         )
         first = spelled.split(" ")[0] if spelled.strip() else _guessed(name)
         columns[name.lower()] = Column(
@@ -68,7 +80,8 @@ def _table(text: str, entry: re.Match[str]) -> Table:
             comment=cut(spelled.removeprefix(first).strip(" ,-")),
             values=listed_values(type_text),
         )
-    return Table(_bare(entry["name"]).rpartition(".")[2], tuple(columns.values()), key)
+    name = _bare(_PARTS.findall(entry["name"])[-1])
+    return Table(name, tuple(columns.values()), key, foreign_keys=tuple(foreign_keys))
 
 
 def _guessed(name: str) -> str:

@@ -7,6 +7,8 @@ from aiservice.sqlassist.schema.model import Kind
 COMMENT_CHARACTERS_MAX = 80
 # First match wins: `DATETIME` has DATE in it, `POINT` has INT.
 _PATTERNS: tuple[tuple[str, Kind], ...] = (
+    (r"^(ARRAY|STRUCT|MAP|UNION|ROW|TUPLE|NESTED|LIST|OBJECT|RECORD)\b|\[\]$", "json"),
+    (r"^(DECIMAL|NUMERIC|NUMBER)\(\d+(, ?0)?\)$", "integer"),
     (r"TIMESTAMP|DATETIME|SMALLDATETIME", "datetime"),
     (r"^DATE", "date"),
     (r"^TIME", "time"),
@@ -21,7 +23,8 @@ _PATTERNS: tuple[tuple[str, Kind], ...] = (
 _KINDS = tuple((re.compile(pattern), kind) for pattern, kind in _PATTERNS)
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]+")
 _LISTED = re.compile(
-    r"(?:values?|one of|either|in|options?|e\.g\.|enum)\s*(?:are|is)?\s*[:=(]\s*(?P<list>[^.;()]{1,400})", re.IGNORECASE
+    r"\b(?:values?|one of|either|in|options?|e\.g\.|enum)\s*(?:are|is)?\s*[:=(]\s*(?P<list>[^.;()]{1,400})",
+    re.IGNORECASE,
 )
 
 
