@@ -4,6 +4,9 @@
     python bench/sql.py --data PATH --action fix           one of generate, fix, explain, optimize, safety, abstain
     python bench/sql.py --data PATH --action fix --failures        and every row that is not right
     python bench/sql.py --data PATH --action fix --only mutant     only rows whose id or class has this in it
+    python bench/sql.py --data PATH --swap                 generate with other nouns everywhere, and the difference
+    python bench/sql.py --data PATH --model                generate: machine alone, scripted model alone, both
+    python bench/sql.py --data PATH --scan                 strings of the package that the data has too
 
 Times are CPU milliseconds of one process; opening the database and reading its schema are in them.
 """
@@ -11,6 +14,7 @@ Times are CPU milliseconds of one process; opening the database and reading its 
 import argparse
 import statistics
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,13 +22,17 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import sqlcases
+import sqlmodel
 import sqlplanted
+import sqlscan
+import sqlswap
 from report import table
 from sqlcases import Data, Score, percentile
 
 ACTIONS = ("generate", "abstain", "fix", "explain", "optimize", "safety")
 VERDICTS = ("right", "wrong", "refused", "broken")
 COVERAGE = 0.25
+SWAP_POINTS = 5
 Goal = tuple[str, float, float, Callable[[float, float], bool]]
 
 
@@ -174,16 +182,73 @@ def report(action: str, scores: Sequence[Score], *, with_failures: bool) -> None
     print(f"\n## {action}\n\n{by_class(scores)}\n{goal_lines(goals_of(action, scores))}")
 
 
+def swap(data: Data, only: str, *, with_failures: bool) -> int:
+    """Scores generate as it is and with other nouns; 1 where the second is more than five points below."""
+    rows = [row for row in data.rows("generate") if only in row["id"]]
+    with tempfile.TemporaryDirectory(prefix="swap-") as name:
+        other, other_rows = sqlswap.swapped(data, rows, Path(name))
+        broken = sqlswap.broken_golds(other, other_rows)
+        plain = [sqlcases.generated(data, row) for row in rows]
+        changed = [sqlcases.generated(other, row) for row in other_rows]
+    if with_failures:
+        before = {score.id: score for score in plain}
+        worse = [score for score in changed if before[score.id].verdict == "right" != score.verdict]
+        questions = {row["id"]: row["question"] for row in other_rows}
+        print("\n".join(f"{one.id} {one.verdict}: {questions[one.id]}\n    {one.sql}\n    {one.note}" for one in worse))
+    print(f"\n## generate as it is\n\n{by_class(plain)}\n## with other nouns\n\n{by_class(changed)}")
+    fall = right_percent(plain) - right_percent(changed)
+    print(f"{fall:.1f} points fewer right with other nouns (at most {SWAP_POINTS}); golds broken by it: {len(broken)}")
+    return int(fall > SWAP_POINTS)
+
+
+def with_model(data: Data, only: str) -> int:
+    """Scores the machine alone, the scripted model alone and both; 1 where both are not as good as the better."""
+    rows = [row for row in data.rows("generate") if only in row["id"]]
+    model = sqlmodel.ScriptedModel(data.rows("generate"))
+    alone = sum(data.is_right(row, sqlmodel.undressed(model.alone(row))) for row in rows)
+    machine = [sqlcases.generated(data, row) for row in rows]
+    both = [sqlcases.generated(data, row, model) for row in rows]
+    counts = [sum(score.verdict == "right" for score in scores) for scores in (machine, both)]
+    wrong = [sum(score.verdict == "wrong" for score in scores) for scores in (machine, both)]
+    lines = [
+        ["machine alone", counts[0], wrong[0]],
+        ["model alone", alone, len(rows) - alone],
+        ["both", counts[1], wrong[1]],
+    ]
+    print(table(["generate", "right", "wrong"], [[str(cell) for cell in line] for line in lines]))
+    invalid = sum(score.is_invalid for score in both)
+    print(f"of {len(rows)}; do not parse or name what is not there: {invalid} (at most 0)")
+    return int(counts[1] < max(alone, counts[0]) or invalid > 0)
+
+
+def scan(folder: Path) -> int:
+    """Prints each string of the package that the data has too; 1 where there is one."""
+    found = sqlscan.known(folder)
+    for literal, part in found:
+        print(f"{literal.path.relative_to(sqlscan.PACKAGE)}:{literal.line}: {part!r}")
+    print(f"{len(found)} strings of the package are of the data (at most 0)")
+    return int(bool(found))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the folder of cases")
     parser.add_argument("--action", choices=ACTIONS, action="append", help="may be given more than once")
     parser.add_argument("--only", default="", help="only rows whose id or class has this in it")
     parser.add_argument("--failures", action="store_true", help="print what is not right")
+    parser.add_argument("--swap", action="store_true", help="generate with other nouns")
+    parser.add_argument("--model", action="store_true", help="generate with a scripted model")
+    parser.add_argument("--scan", action="store_true", help="look for the data in the package")
     asked = parser.parse_args()
     data = Data(asked.data)
     if not (asked.data / "schemas.json").is_file():
         parser.error(f"{asked.data} has no schemas.json")
+    if asked.swap:
+        return swap(data, asked.only, with_failures=asked.failures)
+    if asked.model:
+        return with_model(data, asked.only)
+    if asked.scan:
+        return scan(asked.data)
     for action in asked.action or ACTIONS:
         try:
             scores = scores_of(data, action, asked.only, progress=sys.stderr.isatty())
