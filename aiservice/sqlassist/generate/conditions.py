@@ -283,7 +283,10 @@ def _comparison(state: State, first: int, last: int) -> Where | None:
 
 def _is_comparable(state: State, ref: Ref, number: str) -> bool:
     """Texts are not more or less than a number, unless they are years."""
-    return state.column(ref).kind != "text" or (year_of(number) is not None and ref in state.years([ref.table]))
+    if state.column(ref).kind != "text":
+        return True
+    is_year = any(ref == known for mark in state.marks if mark.kind == "N" for known, _ in mark.values)
+    return year_of(number) is not None and (is_year or ref in state.years([ref.table]))
 
 
 def _beside(state: State, place: int) -> str:
@@ -344,7 +347,9 @@ def _years(state: State, start: int, end: int) -> list[tuple[int, Where]]:
 
 def _is_year_column(state: State, place: int) -> bool:
     refs = [ref for ref, _ in state.marks[place].refs]
-    return any(ref in state.years([ref.table]) or ref in state.dates([ref.table]) for ref in refs)
+    if any(ref in state.years([ref.table]) or ref in state.dates([ref.table]) for ref in refs):
+        return True
+    return any(ref in refs for mark in state.marks if mark.kind == "N" for ref, _ in mark.values)
 
 
 def _year(state: State, year: Window, operator: str, first: int, last: int) -> Condition | None:
@@ -356,6 +361,10 @@ def _year(state: State, year: Window, operator: str, first: int, last: int) -> C
     names = list(dict.fromkeys(name for name in (_beside(state, first), state.main, *state.mentioned()) if name))
     numbered = state.years(names)
     options = numbered or state.dates(names)
+    if not options:
+        numbered = options = [
+            ref for mark in state.marks if mark.kind == "N" for ref, _ in mark.values if ref.table in state.mentioned()
+        ][:1]
     if not options:
         return None
     if len(options) > 1:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
 
-from aiservice.sqlassist.generate.words import meaning, name_words
+from aiservice.sqlassist.generate.vocabulary import ABBREVIATIONS
+from aiservice.sqlassist.generate.words import meaning, name_words, stem
 from aiservice.sqlassist.schema import Column, Schema, Table
 from aiservice.sqlassist.schema.keys import tokens
 
@@ -31,6 +32,7 @@ class Named:
     ref: Ref
     own: frozenset[str]
     owners: frozenset[str]
+    spelled: frozenset[str]
 
 
 class Lexicon:
@@ -61,8 +63,11 @@ class Lexicon:
             return whole
         return [name for own, name in near if len(own) == 1 and _alike(next(iter(own)), words[0], self._short)]
 
-    def columns(self, words: Sequence[str]) -> Sequence[tuple[Ref, float]]:
-        """The columns that these words name, with how much of the name is said; 1 for all of it."""
+    def columns(self, words: Sequence[str], said: frozenset[str] = frozenset()) -> Sequence[tuple[Ref, float]]:
+        """The columns that these words name, with how much of the name is said; 1 for all of it.
+
+        `said` are the words as they stand in the question: less for a name that only means the same.
+        """
         asked = frozenset(words)
         found: dict[Ref, float] = {}
         for named in self._near(self._columns, words):
@@ -76,6 +81,8 @@ class Lexicon:
                 continue
             score += 0.1 * len(owned) - 0.1 * len(rest - owned)
             if score >= PART:
+                if said and not said & named.spelled:
+                    score -= 0.5
                 found[named.ref] = max(found.get(named.ref, 0.0), score)
         return sorted(found.items(), key=lambda item: -item[1])
 
@@ -113,7 +120,7 @@ def _columns(table: Table, owners: frozenset[str], skipped: int, short: frozense
     for column, words in zip(table.columns, named, strict=True):
         shared, rest = frozenset(words[skipped:prefix]), words[prefix:]
         own = frozenset(word for word in rest if not any(_alike(word, owner, short) for owner in owners))
-        yield Named(Ref(table.name, column.name), own or frozenset(rest), owners | shared)
+        yield Named(Ref(table.name, column.name), own or frozenset(rest), owners | shared, _spelled(column.name))
 
 
 def _shared(names: Sequence[tuple[str, ...]]) -> int:
@@ -125,6 +132,12 @@ def _shared(names: Sequence[tuple[str, ...]]) -> int:
     while count < shortest - 1 and len({name[count] for name in names}) == 1:
         count += 1
     return count
+
+
+def _spelled(name: str) -> frozenset[str]:
+    return frozenset(stem(part) for part in tokens(name)) | frozenset(
+        stem(part) for token in (name, *tokens(name)) for part in ABBREVIATIONS.get(token.lower(), "").split()
+    )
 
 
 @lru_cache(maxsize=16)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from aiservice.sqlassist.generate import vocabulary as english
-from aiservice.sqlassist.generate.dates import Window, window_at
+from aiservice.sqlassist.generate.dates import Window, window_at, year_of
 from aiservice.sqlassist.generate.definitions import Definition
 from aiservice.sqlassist.generate.lexicon import Lexicon, Ref, content
 from aiservice.sqlassist.generate.words import Word, meaning, stem, words_of
@@ -116,7 +116,7 @@ class Linker:
             if window is not None:
                 return Mark("D", place, place + window.length, window.text, window=window)
         if word.kind == "number":
-            return Mark("N", place, place + 1, word.text)
+            return Mark("N", place, place + 1, word.text, values=self._found(word.text) if year_of(word.text) else ())
         if _is_imperative(words, place):
             return Mark("w", place, place + 1, word.text)
         defined = self._defined(words, place)
@@ -132,7 +132,7 @@ class Linker:
         if operator is not None:
             return operator
         plain = _plain(word, place)
-        return replace(plain, kind="w", is_sure=False) if plain.kind == "u" and word.stem in self._context else plain
+        return replace(plain, kind="w", is_sure=False) if plain.kind == "u" and word.stem in self._context and not word.text.isupper() else plain
 
     def _quoted(self, word: Word, place: int) -> Mark:
         values = self._found(word.text)
@@ -178,7 +178,7 @@ class Linker:
                 continue
             said = content([word.lower for word in span])
             tables = self._lexicon.tables(said)
-            refs = self._lexicon.columns(said)
+            refs = self._lexicon.columns(said, frozenset(word.stem for word in span))
             if not tables and len(span) == 1 and span[0].lower in english.HARMLESS:
                 continue
             known = OPERATORS.get(" ".join(word.lower for word in span))
@@ -218,6 +218,8 @@ class Linker:
 
     def _gender(self, word: str) -> tuple[tuple[Ref, str], ...]:
         named = [ref for ref, score in self._lexicon.columns([meaning("gender")]) if score >= 1]
+        if not named:
+            return next((found for value in english.GENDERS[word] if (found := self._found(value))), ())
         found = []
         for ref in named:
             table = self.schema.table(ref.table)

@@ -1,5 +1,7 @@
 """What a question orders by, and the most or least of something."""
 
+from sqlglot import exp
+
 from aiservice.sqlassist.generate.lexicon import Ref
 from aiservice.sqlassist.generate.plan import Best, Given, Item, Order
 from aiservice.sqlassist.generate.state import SKIP, State
@@ -90,7 +92,16 @@ def take_superlatives(state: State) -> None:
 def _defined(state: State, place: int) -> None:
     """A formula that is the most or least of a column, where it is a row that is asked for."""
     definition = state.marks[place].definition
-    if definition is None or definition.aggregate not in ("min", "max") or _is_focus(state, place):
+    if definition is None or _is_focus(state, place):
+        return
+    if isinstance(definition.expression, exp.Min | exp.Max) and definition.refs:
+        ref = state.ref(state.marks[place]) or definition.refs[0]
+        item = Item(None, table=ref.table, formula=definition.expression.this)
+        state.order.append(Order(item, isinstance(definition.expression, exp.Max)))
+        state.limit = state.limit or 1
+        state.kinds[place] = "_"
+        return
+    if definition.aggregate not in ("min", "max"):
         return
     ref = state.ref(state.marks[place]) or definition.refs[0]
     if definition.where is not None:

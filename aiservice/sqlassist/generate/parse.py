@@ -1,10 +1,10 @@
 """From the marks of a question to a plan."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiservice.sqlassist.generate.conditions import take_conditions
-from aiservice.sqlassist.generate.lexicon import Lexicon, Ref
+from aiservice.sqlassist.generate.lexicon import Lexicon, Ref, content
 from aiservice.sqlassist.generate.link import Mark
 from aiservice.sqlassist.generate.ordering import take_order, take_superlatives, take_top
 from aiservice.sqlassist.generate.plan import Item, Order, Query, Without
@@ -29,8 +29,11 @@ class Parsed:
 
 def parse(lexicon: Lexicon, marks: Sequence[Mark], turn: int) -> Parsed | None:
     """One reading; other turns read what is ambiguous otherwise. None where nothing is asked of any table."""
+    marks, guessed = _guessed(_distributed(lexicon, marks))
     state = State(lexicon, _settled(lexicon, marks, turn), turn)
     state.main = _main(state)
+    if guessed:
+        state.doubt("guess")
     if not state.main:
         return None
     counted = state.find(f"K{SKIP}X?{SKIP}V*{SKIP}[TM]")
@@ -52,10 +55,51 @@ def parse(lexicon: Lexicon, marks: Sequence[Mark], turn: int) -> Parsed | None:
     return Parsed(query, missing, left, tuple(state.doubts), turn)
 
 
+def _distributed(lexicon: Lexicon, marks: Sequence[Mark]) -> Sequence[Mark]:
+    """`the name and the size of the box`: both are of the box, where columns are called so."""
+    found = list(marks)
+    for place, mark in enumerate(found):
+        if mark.kind != "C" or " " in mark.text:
+            continue
+        end = place + 1
+        while end < len(found) and found[end].kind in "&,wfE":
+            end += 1
+        while end < len(found) and found[end].kind == "C" and " of " not in found[end].text and found[end - 1].kind != "f":
+            end += 1
+            while end < len(found) and found[end].kind in "&,wfE":
+                end += 1
+        if end >= len(found) or found[end].kind != "C":
+            continue
+        owner = found[end].text.rpartition(" of ")[2].lower().removeprefix("the ")
+        if "f" not in [one.kind for one in found[place + 1 : end]] and " of " not in found[end].text:
+            continue
+        joint = tuple(one for one in lexicon.columns(content([*owner.split(), mark.text.lower()])) if one[1] >= 1)
+        if joint and not any(ref == joint[0][0] and score >= 1 for ref, score in mark.refs):
+            found[place] = replace(mark, refs=joint)
+            if " of " not in found[end].text and found[end].refs[0][1] < 1:
+                found[end] = replace(found[end], kind="w")
+    return found
+
+
+def _guessed(marks: Sequence[Mark]) -> tuple[Sequence[Mark], bool]:
+    """The one unknown word of a question that names no table is the table that all its columns are of."""
+    unknown = {mark.text.lower().removesuffix("s") for mark in marks if mark.kind == "u"}
+    if len(unknown) != 1 or any(mark.kind in "TM" for mark in marks):
+        return marks, False
+    owners = [
+        {ref.table for ref, _ in mark.refs} | {ref.table for ref, _ in mark.values}
+        for mark in marks
+        if mark.kind in "CV"
+    ]
+    shared = set.intersection(*owners) if len(owners) > 1 else set()
+    if len(shared) != 1:
+        return marks, False
+    name = shared.pop()
+    return [replace(mark, kind="T", tables=(name,)) if mark.kind == "u" else mark for mark in marks], True
+
+
 def _settled(lexicon: Lexicon, marks: Sequence[Mark], turn: int) -> list[Mark]:
     """A word that may be a table or a column is one of them, by what else is named."""
-    from dataclasses import replace
-
     named = {name for mark in marks if mark.kind == "T" for name in mark.tables}
     found = []
     for mark in marks:
@@ -101,6 +145,11 @@ def _query(state: State, select: Sequence[Item], groups: Sequence[Ref]) -> Query
     order = list(state.order)
     if any(isinstance(where, Without) for where in state.where):
         state.doubt("without")
+    for one in order:
+        if one.item.ref is not None and not one.item.aggregate and state.limit == 1:
+            shown = {item.ref.table for item in select if item.ref is not None}
+            if shown and one.item.ref.table not in shown:
+                state.doubt("far")
     root = state.counted if any(item.aggregate == "count" and item.ref is None for item in select) else ""
     root = root or next((item.ref.table for item in select if item.ref is not None), state.main)
     if state.having or any(one.item.aggregate and one.item.ref is None for one in order):

@@ -115,6 +115,8 @@ def _item(state: State, items: list[Item], place: int) -> int:
         target = listed.start(1)
         ref = state.ref(state.marks[target], state.near(target), numeric=True)
         if ref is not None:
+            if "A" in kinds[target : listed.end()]:
+                state.doubt("shared")
             for step in range(listed.start(), listed.end()):
                 if kinds[step] == "A":
                     items.append(Item(ref, state.marks[step].word))
@@ -129,6 +131,10 @@ def _item(state: State, items: list[Item], place: int) -> int:
         state.doubt("count")
         state.use(place, end.end())
         return end.end()
+    if kinds[place] == "C" and place and kinds[place - 1] in "_" and state.marks[place - 1].kind == "C" and items:
+        # `region name` where no column is called so: the first word says which.
+        state.kinds[place] = "_"
+        return place + 1
     if kinds[place] == "C":
         ref = state.ref(state.marks[place], state.near(place))
         definition = state.marks[place].definition

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from aiservice.sqlassist.generate.lexicon import Lexicon, Ref
 from aiservice.sqlassist.generate.link import Mark
 from aiservice.sqlassist.generate.plan import Having, Order, Where
-from aiservice.sqlassist.generate.vocabulary import ATTRIBUTES, INVERTED
+from aiservice.sqlassist.generate.vocabulary import ATTRIBUTES, INVERTED, QUANTITIES
 from aiservice.sqlassist.generate.words import meaning, name_words
 from aiservice.sqlassist.joins import path_between
 from aiservice.sqlassist.schema import Column, Table
@@ -75,7 +75,7 @@ class State:
                 self.doubt("column")
             if gap < 0.3 and self.turn == 1:
                 return options[1][1]
-        if options[0][0] < 0.75:
+        if dict(mark.refs)[options[0][1]] < 0.75:
             self.doubt("part")
         return options[0][1]
 
@@ -130,11 +130,22 @@ class State:
                     words = name_words(column.name)
                     if word in words and column.name not in self.table(owner).primary_key:
                         return Ref(owner, column.name), any(part in INVERTED for part in words)
-        numbers = self.numbers(table)
-        if len(numbers) == 1:
+        numbers = [ref for ref in self.numbers(table) if self._may_be(ref, name)]
+        if numbers:
             self.doubt("adjective")
+            if len(numbers) > 1:
+                self.doubt("number")
             return numbers[0], False
         return None
+
+    def _may_be(self, ref: Ref, attribute: str) -> bool:
+        """Whether a number that says nothing of the attribute may still be it: its name says nothing else, and the
+        question does not speak of it."""
+        words = set(name_words(ref.column))
+        others = {meaning(word) for name, listed in ATTRIBUTES.items() if name != attribute for word in listed}
+        if words & (others | {meaning(word) for word in QUANTITIES}):
+            return False
+        return not any(known == ref and score >= 1 for mark in self.marks for known, score in mark.refs)
 
     def numbers(self, name: str) -> list[Ref]:
         """The columns of a table that hold numbers and no keys."""

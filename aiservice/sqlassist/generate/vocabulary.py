@@ -124,6 +124,14 @@ MEASURED = _table(
     price: how expensive
     """
 )
+# What a number may be called that is no age, height, weight and so on.
+QUANTITIES = _words(
+    """
+    rating score rank grade level count number quantity amount total capacity size volume area population budget
+    salary income profit revenue balance tax fee discount percent percentage rate stock stars points votes visits
+    pages seats rooms floors beds latitude longitude version width depth temperature distance
+    """
+)
 # Which words of a column's name an attribute may stand behind.
 ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
     "age": ("age", "birth", "birthday", "dob", "birthdate", "born"),
