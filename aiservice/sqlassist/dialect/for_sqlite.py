@@ -183,7 +183,9 @@ def _add_months(node: exp.Expr, source: str) -> exp.Expr:
 def _difference(node: exp.Expr, source: str) -> exp.Expr:
     later, earlier, unit = node.this, node.expression, _unit(node.args.get("unit"))
     if unit in ("YEAR", "MONTH", "QUARTER"):
-        return _months_between(later, earlier, unit)
+        begun = _months_between(later, earlier, unit)
+        is_whole = source == "mysql" and isinstance(node, exp.TimestampDiff) and unit != "QUARTER"
+        return _gone_by(begun, later, earlier, unit) if is_whole else begun
     days = _days(later, earlier)
     if unit == "DAY" and node.args.get("date_part_boundary", source in ("tsql", "mysql")):
         days = _days(call("DATE", _moment(later)), call("DATE", _moment(earlier)))
@@ -207,6 +209,18 @@ def _months_between(later: exp.Expr, earlier: exp.Expr, unit: str) -> exp.Expr:
     if unit == "QUARTER":
         difference = _quotient(exp.Paren(this=difference), 3)
     return exp.Paren(this=difference)
+
+
+def _gone_by(begun: exp.Expr, later: exp.Expr, earlier: exp.Expr, unit: str) -> exp.Expr:
+    """Whole months or years: one less where the later moment is not as far into its own."""
+    form = "%m-%d %H:%M:%S" if unit == "YEAR" else "%d %H:%M:%S"
+    sides = [call("STRFTIME", form, _moment(one.copy())) for one in (later, earlier)]
+    is_short = exp.Paren(this=exp.LT(this=sides[0], expression=sides[1]))
+    return exp.Paren(this=exp.Sub(this=begun, expression=is_short))
+
+
+def _unsayable(node: exp.Expr, source: str) -> exp.Expr:
+    raise ValueError(node.sql(source)[:60])
 
 
 def _quotient(node: exp.Expr, by: int) -> exp.Expr:
@@ -236,8 +250,9 @@ def part_of(moment: exp.Expr, unit: str, source: str) -> exp.Expr:
         day = _part(moment, "%w")
         return day if is_from_zero else exp.Add(this=day, expression=exp.convert(1))
     if unit == "ISODOW":
-        return exp.Add(this=exp.Mod(this=exp.Add(this=_part(moment, "%w"), expression=exp.convert(6)).copy(),
-                                    expression=exp.convert(7)), expression=exp.convert(1))  # fmt: skip
+        shifted_day = exp.Paren(this=exp.Add(this=_part(moment, "%w"), expression=exp.convert(6)))
+        day = exp.Paren(this=exp.Mod(this=shifted_day, expression=exp.convert(7)))
+        return exp.Paren(this=exp.Add(this=day, expression=exp.convert(1)))
     if unit == "QUARTER":
         months = exp.Add(this=_part(moment, "%m"), expression=exp.convert(2))
         return exp.Paren(this=_quotient(exp.Paren(this=months), 3))
@@ -436,4 +451,5 @@ _PRINTERS: Mapping[type[exp.Expr], Printer] = {
     exp.Left: _left,
     exp.Right: _right,
     exp.Anonymous: _anonymous,
+    exp.SplitPart: _unsayable,
 }

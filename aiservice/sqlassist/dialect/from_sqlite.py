@@ -50,7 +50,9 @@ def _moment(base: exp.Expr, modifiers: Sequence[exp.Expr], *, is_date: bool) -> 
             moment = exp.cast(moment, "DATE") if is_date else moment
         elif text.lower() not in ("localtime", "utc"):
             raise ValueError(f"the modifier {text or modifier.sql('sqlite')!r} of a date")
-    return exp.Paren(this=moment) if isinstance(moment, exp.Binary) else moment
+    if not isinstance(moment, exp.Binary):
+        return moment
+    return exp.cast(moment, "DATE") if is_date else exp.Paren(this=moment)
 
 
 def _formatted(node: exp.Expr) -> exp.Expr:

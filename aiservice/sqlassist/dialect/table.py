@@ -140,7 +140,9 @@ TABLE: Mapping[str, Mapping[str, str]] = {
         "tsql": "(DATEDIFF(YEAR, a1, a0) - IIF(FORMAT(a0, 'MMdd') < FORMAT(a1, 'MMdd'), 1, 0))",
         "bigquery": "(DATE_DIFF(CAST(a0 AS DATE), CAST(a1 AS DATE), YEAR)"
         " - IF(FORMAT_DATE('%m%d', a0) < FORMAT_DATE('%m%d', a1), 1, 0))",
-        "duckdb": "DATESUB('YEAR', a1, a0)",
+        "duckdb": "(DATE_DIFF('YEAR', CAST(a1 AS TIMESTAMP), CAST(a0 AS TIMESTAMP))"
+        " - CASE WHEN STRFTIME(CAST(a0 AS TIMESTAMP), '%m-%d %H:%M:%S') < STRFTIME(CAST(a1 AS TIMESTAMP), '%m-%d %H:%M:%S')"
+        " THEN 1 ELSE 0 END)",
     },
     "whole_month": {
         "postgres": "(EXTRACT(YEAR FROM AGE(a0, a1)) * 12 + EXTRACT(MONTH FROM AGE(a0, a1)))",
@@ -148,7 +150,9 @@ TABLE: Mapping[str, Mapping[str, str]] = {
         "tsql": "(DATEDIFF(MONTH, a1, a0) - IIF(DAY(a0) < DAY(a1), 1, 0))",
         "bigquery": "(DATE_DIFF(CAST(a0 AS DATE), CAST(a1 AS DATE), MONTH)"
         " - IF(EXTRACT(DAY FROM a0) < EXTRACT(DAY FROM a1), 1, 0))",
-        "duckdb": "DATESUB('MONTH', a1, a0)",
+        "duckdb": "(DATE_DIFF('MONTH', CAST(a1 AS TIMESTAMP), CAST(a0 AS TIMESTAMP))"
+        " - CASE WHEN STRFTIME(CAST(a0 AS TIMESTAMP), '%d %H:%M:%S') < STRFTIME(CAST(a1 AS TIMESTAMP), '%d %H:%M:%S')"
+        " THEN 1 ELSE 0 END)",
     },
     "seconds": {
         "postgres": "EXTRACT(EPOCH FROM CAST(a0 AS TIMESTAMP) - CAST(a1 AS TIMESTAMP))",
