@@ -233,7 +233,7 @@ def _texts(state: State, start: int, end: int) -> list[tuple[int, Where]]:
 def _comparisons(state: State, start: int, end: int) -> list[tuple[int, Where]]:
     found: list[tuple[int, Where]] = []
     patterns = (
-        f"[CM]{SKIP}G{SKIP}N", f"G{SKIP}[CM]{SKIP}G?{SKIP}N", f"G{SKIP}N{SKIP}[CM]", f"G{SKIP}N{SKIP}T", f"G{SKIP}N",
+        f"G{SKIP}N[CM]", f"[CM]{SKIP}G{SKIP}N", f"G{SKIP}[CM]{SKIP}G?{SKIP}N", f"G{SKIP}N{SKIP}[CM]", f"G{SKIP}N{SKIP}T", f"G{SKIP}N",
         f"[CM]{SKIP}N{SKIP}G", f"p?N{SKIP}G",
     )  # fmt: skip
     for pattern in patterns:

@@ -122,6 +122,10 @@ class Linker:
         defined = self._defined(words, place)
         options = [mark for mark in (self._named(words, place), self._valued(words, place)) if mark is not None]
         operator = _operator(words, place)
+        if operator is not None and operator.kind == "A" and operator.end > place + 1:
+            inner = self._named(words, place + 1)
+            if inner is not None and inner.refs and inner.refs[0][1] >= 1:
+                operator = _operator(words[: place + 1], place) or operator
         best = max(options, key=lambda mark: (_size(words, mark), mark.kind == "C"), default=None)
         if defined is not None and (best is None or _size(words, defined) >= _size(words, best)):
             return defined

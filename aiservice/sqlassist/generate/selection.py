@@ -121,7 +121,7 @@ def _item(state: State, items: list[Item], place: int) -> int:
                 if kinds[step] == "A":
                     items.append(Item(ref, state.marks[step].word))
             state.use(*listed.span())
-            return listed.end()
+            return _spread(state, items, listed.end(), kinds)
     if re.compile(f"A{SKIP}T").match(kinds, place) and state.marks[place].word == "sum":
         end = re.compile(f"A{SKIP}T").match(kinds, place)
         assert end is not None
@@ -150,6 +150,21 @@ def _item(state: State, items: list[Item], place: int) -> int:
     return place + 1
 
 
+def _spread(state: State, items: list[Item], place: int, kinds: str) -> int:
+    """`the highest price and weight of each X`: the second number is meant alike."""
+    match = re.compile(f"&{_OVER}(C)").match(kinds, place)
+    is_grouped = any(mark.kind == "E" for mark in state.marks)
+    if match is None or not is_grouped or "A" in kinds[match.end() : match.end() + 1]:
+        return place
+    ref = state.ref(state.marks[match.start(1)], state.near(match.start(1)))
+    if ref is None or ref not in state.numbers(ref.table):
+        return place
+    items.append(Item(ref, items[-1].aggregate))
+    state.doubt("shared")
+    state.use(place, match.end())
+    return match.end()
+
+
 def _formula(state: State, items: list[Item], place: int) -> None:
     definition = state.marks[place].definition
     if definition is None:
@@ -169,7 +184,8 @@ def _count(state: State, items: list[Item], place: int, target: int) -> int:
     if mark.kind == "C" and mark.refs:
         ref = state.ref(mark, state.near(target))
         if ref is not None:
-            items.append(Item(ref, "count", is_distinct=is_distinct))
+            is_sum = "total" in state.marks[place].text.lower() and ref in state.numbers(ref.table) and not is_distinct
+            items.append(Item(ref, "sum" if is_sum else "count", is_distinct=is_distinct))
     elif mark.tables:
         name = mark.tables[0]
         following = "".join(state.kinds[target + 1 : target + 2])

@@ -1,0 +1,33 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.unit.sqlassist.generate.asked_questions import REFUSED, RIGHT
+
+from aiservice.core.errors import StatementRefused
+from aiservice.sqlassist.case import open_case
+from aiservice.sqlassist.generate import brief, generate
+from aiservice.sqlassist.model import Answer, Task
+
+Ask = Callable[..., Answer]
+RowsOf = Callable[[str, str], list[tuple[object, ...]]]
+PLAIN = "table item(id, name, price)\ntable shelf(id, item_id, room)"
+
+
+@pytest.mark.parametrize(("database", "question", "gold"), RIGHT)
+def test_question_is_answered(ask: Ask, rows: RowsOf, database: str, question: str, gold: str) -> None:
+    answer = ask(database, question)
+    assert answer.sql is not None, answer.refused
+    found, wanted = rows(database, answer.sql), rows(database, gold)
+    if "ORDER BY" not in gold:
+        found, wanted = sorted(found, key=repr), sorted(wanted, key=repr)
+    assert found == wanted, answer.sql
+
+
+@pytest.mark.parametrize(("database", "question"), REFUSED)
+def test_question_without_answer_is_refused(ask: Ask, database: str, question: str) -> None:
+    answer = ask(database, question)
+    assert answer.sql is None
+    assert answer.refused is not None
+    assert answer.refused.reason
+    assert not answer.is_verified
