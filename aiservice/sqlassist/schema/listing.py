@@ -10,7 +10,7 @@ from aiservice.sqlassist.schema.types import cut, kind_of, listed_values
 _ENTRY = re.compile(
     r"""\s*(?:[-*]\s+)?(?:table\s+)?
     (?P<name>(?:(?:"[^"\n]+"|`[^`\n]+`|\[[^\]\n]+\]|[\w$]+)(?:\.(?=\S))?)+)\s*
-    (?:\((?P<inner>(?:[^()]|\([^()]*\))*)\)\s*(?:[;,]|(?=[\w"`\[*-])|$)|:\s*(?P<line>[^;\n]*)(?:;|\n|$))""",
+    (?:\((?P<inner>(?:[^()]|\([^()]*\))*)\)|:\s*(?P<line>[^;\n]*)(?:;|\n|$))""",
     re.VERBOSE | re.IGNORECASE,
 )
 _PARTS = re.compile(r"""\"[^"]+"|`[^`]+`|\[[^\]]+\]|[\w$]+""")

@@ -89,15 +89,14 @@ class ValueIndex:
         return dict(sorted(scores.items(), key=lambda item: -item[1]))
 
     def _candidates(self, alike: Sequence[Sequence[str]]) -> Iterable[str]:
-        """The texts that have the most of these words; of common words only some are looked at."""
-        counts: dict[str, int] = {}
+        """The texts that have the rarest of these words; of common words only some are looked at."""
+        weights: dict[str, float] = {}
         for near in alike:
-            texts = dict.fromkeys(
-                text for word in near for text in self._by_word[word][: CANDIDATES_MAX // max(len(near), 1)]
-            )
-            for text in texts:
-                counts[text] = counts.get(text, 0) + 1
-        return sorted(counts, key=lambda text: -counts[text])[:CANDIDATES_MAX]
+            for word in near:
+                texts = self._by_word[word]
+                for text in texts[: CANDIDATES_MAX // len(near)]:
+                    weights[text] = weights.get(text, 0.0) + 1 / len(texts)
+        return sorted(weights, key=lambda text: -weights[text])[:CANDIDATES_MAX]
 
     def _alike(self, word: str) -> Sequence[str]:
         """The words of values that this one may be."""
