@@ -148,7 +148,8 @@ class SqlDoor(Door[SqlRequest, Task]):
 
     def _asking(self, request: SqlRequest, visit: Visit) -> Generation | None:
         """How a model is asked for statements; None where there is none that can write them, or none is needed."""
-        if request.action != "generate":
+        is_wanted = request.action == "generate" or (request.action == "explain" and request.model is not None)
+        if not is_wanted:
             return None
         try:
             model = self.rooms.registry.resolve(request.model or "").model
@@ -171,7 +172,7 @@ class SqlDoor(Door[SqlRequest, Task]):
         if asking is not None and brief is not None:
             messages = (Message("system", brief.system), Message("user", brief.user))
             try:
-                completion = await consultant.ask(replace(asking, messages=messages))
+                completion = await consultant.ask(replace(asking, messages=messages, n=brief.count))
             except EngineError as error:
                 warnings = (f"The model {asking.model} proposed nothing: {error.public}",)
             else:

@@ -14,6 +14,9 @@ ACTIONS: Mapping[Action, Callable[[Case], Answer]] = {
     "optimize": optimize.optimize,
 }
 
+# What a model may help with: proposals for generate, other words for explain.
+BRIEFS: Mapping[Action, Callable[[Case], Brief | None]] = {"generate": generate.brief, "explain": explain.brief}
+
 
 def assist(task: Task) -> Answer:
     """The answer to a task, with all that was found to prove it."""
@@ -23,10 +26,10 @@ def assist(task: Task) -> Answer:
 
 def brief(task: Task) -> Brief | None:
     """What a model is asked for this task; None for actions that need none."""
-    if task.action != "generate":
+    if task.action not in BRIEFS:
         return None
     with open_case(task) as case:
-        return generate.brief(case)
+        return BRIEFS[task.action](case)
 
 
 def run(query: Query) -> Grid:

@@ -135,6 +135,15 @@ async def test_a_model_that_fails_is_no_reason_for_no_answer(client: Client, lib
     assert any("busy" in warning for warning in answer["warnings"])
 
 
+async def test_a_model_may_say_an_explanation_in_other_words_but_not_lose_a_fact(client: Client):
+    sql = "SELECT name FROM members WHERE city = 'Graz' LIMIT 2"
+    plain = await ask(client, "explain", sql, schema=LIBRARY)
+    assert plain["model"] is None
+    lost = await ask(client, "explain", sql, schema=LIBRARY, model="words-10")
+    assert (lost["model"], lost["explanation"]) == ("words-10", plain["explanation"])
+    assert lost["usage"]["completion_tokens"] == 10
+
+
 @pytest.mark.parametrize(
     ("fields", "status", "code", "word"),
     [
