@@ -55,7 +55,11 @@ class Served:
     def workers(self) -> list[int]:
         """The process ids of the supervisor's living children that run the service itself."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [int(pid) for pid in children if b"embedded" not in (command := _command(pid)) and command]
+        return [
+            int(pid)
+            for pid in children
+            if (command := _command(pid)) and b".embedded" not in command and b".sandbox" not in command
+        ]
 
     async def replaced(self, victim: int, *, count: int, within_s: float = 40) -> None:
         """Returns when there are `count` workers again and the victim is none of them."""
