@@ -32,7 +32,7 @@ class Candidate:
     """A statement that may be the answer; `reading` None is a model's proposal."""
 
     sql: str
-    statement: exp.Expression
+    statement: exp.Expr
     reading: Reading | None = None
     rows: Rows | None = None
 
@@ -103,13 +103,15 @@ def choose(case: Case, readings: Sequence[Reading]) -> Choice | None:
     rivals = [group for group in ranked[1:] if group.own]
     if rivals and best.own and not best.votes and best.own < VERIFIED:
         worth -= 0.05
-    others = tuple((group.best, min(_worth(group, len(proposed)), 0.9 - worth / 2)) for group in ranked[1 : ALTERNATIVES_MAX + 1])
+    others = tuple(
+        (group.best, min(_worth(group, len(proposed)), 0.9 - worth / 2)) for group in ranked[1 : ALTERNATIVES_MAX + 1]
+    )
     is_verified = best.own >= VERIFIED or (best.own >= ANSWERED and best.votes >= 2)
     return Choice(best.best, min(worth, 0.98), is_verified, others, tuple(filter(None, dict.fromkeys(warnings))))
 
 
 def _worth(group: Group, proposals: int) -> float:
-    """A verified reading comes first; then what most proposals agree on; a reading and a proposal strengthen another."""
+    """A verified reading comes first, then what most proposals agree on; a reading and a proposal add up."""
     own, votes = group.own, group.votes
     if own >= VERIFIED:
         return min(0.98, own + 0.01 * votes)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from aiservice.sqlassist.generate.dates import Window, year_of
 from aiservice.sqlassist.generate.lexicon import Ref, content
+from aiservice.sqlassist.generate.link import Mark
 from aiservice.sqlassist.generate.plan import Condition, Either, Given, Having, Item, Versus, Where, Without
 from aiservice.sqlassist.generate.state import SKIP, State
 
@@ -89,7 +90,12 @@ def _joined(state: State, found: Sequence[tuple[int, Where]]) -> list[Where]:
     for place, one in found:
         between = [state.marks[step].kind for step in range(places[-1] + 1 if places else 0, place)]
         previous = result[-1] if result else None
-        if previous is not None and "|" in between and isinstance(one, Condition) and isinstance(previous, Condition | Either):
+        if (
+            previous is not None
+            and "|" in between
+            and isinstance(one, Condition)
+            and isinstance(previous, Condition | Either)
+        ):
             earlier = (previous,) if isinstance(previous, Condition) else previous.conditions
             result[-1] = _either((*earlier, one))
             _use_between(state, places[-1], place)
@@ -233,8 +239,8 @@ def _texts(state: State, start: int, end: int) -> list[tuple[int, Where]]:
 def _comparisons(state: State, start: int, end: int) -> list[tuple[int, Where]]:
     found: list[tuple[int, Where]] = []
     patterns = (
-        f"G{SKIP}N[CM]", f"[CM]{SKIP}G{SKIP}N", f"G{SKIP}[CM]{SKIP}G?{SKIP}N", f"G{SKIP}N{SKIP}[CM]", f"G{SKIP}N{SKIP}T", f"G{SKIP}N",
-        f"[CM]{SKIP}N{SKIP}G", f"p?N{SKIP}G",
+        f"G{SKIP}N[CM]", f"[CM]{SKIP}G{SKIP}N", f"G{SKIP}[CM]{SKIP}G?{SKIP}N", f"G{SKIP}N{SKIP}[CM]",
+        f"G{SKIP}N{SKIP}T", f"G{SKIP}N", f"[CM]{SKIP}N{SKIP}G", f"p?N{SKIP}G",
     )  # fmt: skip
     for pattern in patterns:
         for first, last in _spans(state, pattern, start, end):
@@ -299,7 +305,8 @@ def _beside(state: State, place: int) -> str:
 
 def _dates(state: State, start: int, end: int) -> list[tuple[int, Where]]:
     found: list[tuple[int, Where]] = []
-    for first, last in _spans(state, f"([CM]{SKIP})?[pG]*{SKIP}D({SKIP}[&w]{SKIP}D)?", start, end):
+    for begin, last in _spans(state, f"([CM]{SKIP})?[pG]*{SKIP}D({SKIP}[&w]{SKIP}D)?", start, end):
+        first = begin
         windows = [place for place in range(first, last) if state.kinds[place] == "D"]
         window = state.marks[windows[0]].window
         column = state.marks[first] if state.kinds[first] in "CM" else None
@@ -317,11 +324,10 @@ def _dates(state: State, start: int, end: int) -> list[tuple[int, Where]]:
     return found
 
 
-def _date_ref(state: State, place: int, column: object) -> Ref | None:
+def _date_ref(state: State, place: int, column: Mark | None) -> Ref | None:
     """The date that is meant: the column beside, else the one of the main table, else of another that is named."""
-    mark = column if column is not None else None
-    if mark is not None:
-        dated = [ref for ref, _ in mark.refs if ref in state.dates([ref.table])]  # type: ignore[attr-defined]
+    if column is not None:
+        dated = [ref for ref, _ in column.refs if ref in state.dates([ref.table])]
         if dated:
             return dated[0]
     names = [name for name in (_beside(state, place), state.main, *state.mentioned()) if name]
@@ -333,7 +339,8 @@ def _date_ref(state: State, place: int, column: object) -> Ref | None:
 
 def _years(state: State, start: int, end: int) -> list[tuple[int, Where]]:
     found: list[tuple[int, Where]] = []
-    for first, last in _spans(state, f"([CM]{SKIP})?p?{SKIP}N", start, end):
+    for begin, last in _spans(state, f"([CM]{SKIP})?p?{SKIP}N", start, end):
+        first = begin
         year = year_of(state.marks[last - 1].text)
         if year is None:
             continue

@@ -9,8 +9,9 @@ START = 0.96
 ANSWERED = 0.4
 VERIFIED = 0.9
 _WEIGHTS: Mapping[str, float] = {
-    "column": 0.1, "table": 0.15, "value": 0.1, "part": 0.2, "shown": 0.1, "bare": 0.2, "duplicates": 0.25, "both": 0.1,
-    "number": 0.2, "adjective": 0.2, "date": 0.1, "year": 0.1, "count": 0.02, "mixed": 0.6, "far": 0.07, "shared": 0.1, "guess": 0.3, "without": 0.08,
+    "column": 0.1, "table": 0.15, "value": 0.1, "part": 0.2, "shown": 0.1, "bare": 0.2, "duplicates": 0.25,
+    "both": 0.1, "number": 0.2, "adjective": 0.2, "date": 0.1, "year": 0.1, "count": 0.02,
+    "mixed": 0.6, "far": 0.07, "shared": 0.1, "guess": 0.3, "without": 0.08,
 }  # fmt: skip
 TURN = 0.25
 EMPTY = 0.12

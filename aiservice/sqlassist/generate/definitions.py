@@ -12,7 +12,10 @@ from aiservice.sqlassist.generate.lexicon import Lexicon, Ref, content
 from aiservice.sqlassist.generate.words import meaning, words_of
 
 _PARTS = re.compile(r";|\n|(?<=[a-z\)'])\.\s+|,(?=\s*(?:'[^']+' is|\w[\w ]* refers to))")
-_SAYS = re.compile(r"^\s*(?P<left>.+?)\s+(?:refers?(?: to)?|means?(?: to)?|=|is an?|is the|is|are the|are)\s+(?P<right>.+?)\s*\.?\s*$", re.IGNORECASE)
+_SAYS = re.compile(
+    r"^\s*(?P<left>.+?)\s+(?:refers?(?: to)?|means?(?: to)?|=|is an?|is the|is|are the|are)\s+(?P<right>.+?)\s*\.?\s*$",
+    re.IGNORECASE,
+)
 _OPERATIONS: dict[str, type[exp.Binary]] = {"divide": exp.Div, "subtract": exp.Sub, "add": exp.Add, "multiply": exp.Mul}
 _GLUE = frozenset({"of", "the", "a", "an", "s", "in", "on", "to", "for"})
 
@@ -25,22 +28,24 @@ class Definition:
     refs: tuple[Ref, ...] = ()
     value: str = ""
     aggregate: str = ""
-    where: exp.Expression | None = field(default=None, compare=False)
-    expression: exp.Expression | None = field(default=None, compare=False)
+    where: exp.Expr | None = field(default=None, compare=False)
+    expression: exp.Expr | None = field(default=None, compare=False)
 
     @property
     def is_columns(self) -> bool:
-        return bool(self.refs) and not self.value and not self.aggregate and self.where is None and self.expression is None
+        return (
+            bool(self.refs) and not self.value and not self.aggregate and self.where is None and self.expression is None
+        )
 
 
 def definitions_of(context: str | None, lexicon: Lexicon) -> Sequence[Definition]:
     """The definitions of a text; what it says otherwise is left alone."""
-    found = []
+    found: list[Definition] = []
     for part in _PARTS.split(context or ""):
         match = _SAYS.match(part)
         if match is not None and len(part) < 300:
             found += _definition(match["left"].strip(), match["right"].strip(), lexicon)
-    return tuple([*found, *_chained(context or "", found)])
+    return (*found, *_chained(context or "", found))
 
 
 def _chained(context: str, known: Sequence[Definition]) -> Iterator[Definition]:
@@ -50,14 +55,18 @@ def _chained(context: str, known: Sequence[Definition]) -> Iterator[Definition]:
         if match is None:
             continue
         left = match["left"].strip().strip("'\"")
-        said = {meaning(word.lower) for word in words_of(match["right"]) if word.kind == "word" and word.lower not in _GLUE}
+        said = {
+            meaning(word.lower) for word in words_of(match["right"]) if word.kind == "word" and word.lower not in _GLUE
+        }
         for one in known:
             if one.is_columns and one.words and set(one.words) == said and left[:1].isupper():
                 yield Definition((), one.refs, left)
 
 
 def _definition(left: str, right: str, lexicon: Lexicon) -> Iterator[Definition]:
-    said = tuple(dict.fromkeys(meaning(word.lower) for word in words_of(left) if word.kind == "word" and word.lower not in _GLUE))
+    said = tuple(
+        dict.fromkeys(meaning(word.lower) for word in words_of(left) if word.kind == "word" and word.lower not in _GLUE)
+    )
     quoted = re.fullmatch(r"""['"](.+)['"]""", left)
     columns = tuple(_columns(right, lexicon))
     if columns and not quoted and not (left[:1].isupper() and left[1:2].islower() and _is_value(left)):
@@ -87,7 +96,7 @@ def _columns(text: str, lexicon: Lexicon) -> Iterator[Ref]:
     parts = [part.strip() for part in re.split(r",|\band\b", text) if part.strip()]
     found: list[Ref] = []
     for part in parts:
-        name = part.rpartition(".")[2].strip("`\" ").replace(" ", "_")
+        name = part.rpartition(".")[2].strip('`" ').replace(" ", "_")
         tables = lexicon.schema.tables_with(name)
         if not tables:
             return
@@ -98,7 +107,7 @@ def _columns(text: str, lexicon: Lexicon) -> Iterator[Ref]:
     yield from found
 
 
-def _formula(text: str) -> tuple[exp.Expression, exp.Expression | None] | None:
+def _formula(text: str) -> tuple[exp.Expr, exp.Expr | None] | None:
     head, _, tail = re.sub(r"\s+", " ", text).partition(" where ")
     try:
         first = sqlglot.parse_one(head, read="sqlite")
@@ -111,7 +120,7 @@ def _formula(text: str) -> tuple[exp.Expression, exp.Expression | None] | None:
     return first, where
 
 
-def _operation(node: exp.Expression) -> exp.Expression:
+def _operation(node: exp.Expr) -> exp.Expr:
     """`DIVIDE(a, b)` and the like, as people write formulas."""
     if isinstance(node, exp.Anonymous) and len(node.expressions) == 2:
         left, right = node.expressions
@@ -121,9 +130,7 @@ def _operation(node: exp.Expression) -> exp.Expression:
     return node
 
 
-def _formulas(
-    said: tuple[str, ...], first: exp.Expression, where: exp.Expression | None, lexicon: Lexicon
-) -> Iterator[Definition]:
+def _formulas(said: tuple[str, ...], first: exp.Expr, where: exp.Expr | None, lexicon: Lexicon) -> Iterator[Definition]:
     names = [column.name for part in (first, where) if part is not None for column in part.find_all(exp.Column)]
     if not names or any(not lexicon.schema.tables_with(name) for name in names):
         return
@@ -135,7 +142,7 @@ def _formulas(
     )
     if isinstance(first, exp.AggFunc) and isinstance(first.this, exp.Column):
         yield Definition(said, refs, aggregate=first.key, where=where)
-    elif isinstance(first, exp.Condition) and isinstance(first, exp.Predicate):
+    elif isinstance(first, exp.Predicate):
         yield Definition(said, refs, where=first if where is None else exp.and_(first, where))
     elif isinstance(first, exp.Column):
         yield Definition(said, refs, where=where)

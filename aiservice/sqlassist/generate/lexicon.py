@@ -43,7 +43,10 @@ class Lexicon:
         self._columns: dict[str, list[Named]] = {}
         self._tables: dict[str, list[tuple[frozenset[str], str]]] = {}
         self._short = frozenset(
-            part for table in schema.tables for name in (table.name, *(c.name for c in table.columns)) for part in _cut(name)
+            part
+            for table in schema.tables
+            for name in (table.name, *(c.name for c in table.columns))
+            for part in _cut(name)
         )
         prefix = _shared([name_words(table.name) for table in schema.tables])
         for table in schema.tables:

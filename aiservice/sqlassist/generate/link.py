@@ -52,30 +52,9 @@ def _operators() -> Mapping[str, tuple[str, str, str]]:
     ):  # fmt: skip
         for text, attribute in table.items():
             found[text] = (kind, word, attribute)
-    for kind, texts in {
-        "E": "each,per,for every,of every,for each,in each,by each,from each,of each,in every,for different,each of",
-        "X": "distinct,different,unique,separate,various",
-        "H": "top,first",
-        "O": "order,sort,sorted,ordered,rank,ranked,arrange,arranged,in order,order of,starting from,starting with,alphabetical order",
-        "d:desc": "descending,desc,decreasing,descending order,high to low,reverse,reversed,reverse order",
-        "d:asc": "ascending,asc,increasing,ascending order,low to high,alphabetical,alphabetically,lexicographical",
-        "y": "by,based on,in terms of,according to",
-        "B": "between",
-        "n": "no,not,without,never,except,except for,other than,excluding,neither,none,do not,does not,not any,without any",
-        "&": "and,as well as,but,along with",
-        "|": "or",
-        "f": "of,for",
-        "r": "who,whose,which,that,where,with,having,when",
-        "2": "both",
-        "*": "all the information,all information,all details,all the details,information,details,all columns",
-        "p": "in,at,on,from,by",
-        "~": "contain,contains,containing,include,includes,including,the word,the letter,the letters,substring,like",
-        "^": "start with,starts with,starting with the letter,begin with,begins with,beginning with",
-        "$": "end with,ends with,ending with,ending in",
-        "t": "ratio,ratio of,proportion of,rate,percentage of,percentage,percent of,difference,difference between,change,fraction of",
-    }.items():
+    for kind, texts in english.SIGNS:
         letter, _, word = kind.partition(":")
-        for text in texts.split(","):
+        for text in texts:
             found.setdefault(text, (letter, word, ""))
     for text, attribute in english.MEASURED.items():
         found[text] = ("a", "", attribute)
@@ -90,7 +69,9 @@ OPERATORS = _operators()
 class Linker:
     """Links one question."""
 
-    def __init__(self, lexicon: Lexicon, values: ValueIndex, definitions: Sequence[Definition], context: str = "") -> None:
+    def __init__(
+        self, lexicon: Lexicon, values: ValueIndex, definitions: Sequence[Definition], context: str = ""
+    ) -> None:
         self._context = frozenset(word.stem for text in (context, context.replace("_", " ")) for word in words_of(text))
         self._lexicon = lexicon
         self._values = values
@@ -111,7 +92,7 @@ class Linker:
         word = words[place]
         if word.kind == "quoted":
             return self._quoted(word, place)
-        if word.kind == "date" or word.kind == "number" or word.kind == "word":
+        if word.kind != "mark":
             window = window_at(words, place)
             if window is not None:
                 return Mark("D", place, place + window.length, window.text, window=window)
@@ -136,7 +117,11 @@ class Linker:
         if operator is not None:
             return operator
         plain = _plain(word, place)
-        return replace(plain, kind="w", is_sure=False) if plain.kind == "u" and word.stem in self._context and not word.text.isupper() else plain
+        return (
+            replace(plain, kind="w", is_sure=False)
+            if plain.kind == "u" and word.stem in self._context and not word.text.isupper()
+            else plain
+        )
 
     def _quoted(self, word: Word, place: int) -> Mark:
         values = self._found(word.text)
@@ -186,7 +171,7 @@ class Linker:
             if not tables and len(span) == 1 and span[0].lower in english.HARMLESS:
                 continue
             known = OPERATORS.get(" ".join(word.lower for word in span))
-            if known is not None and (known[0] in "ASKGFdB" or not tables and refs and refs[0][1] < 1):
+            if known is not None and (known[0] in "ASKGFdB" or (not tables and refs and refs[0][1] < 1)):
                 continue
             if len(said) > 1 and not tables and refs[:1] and refs[0][1] < 0.75 and self._lexicon.tables(said[:1]):
                 continue
@@ -218,20 +203,22 @@ class Linker:
 
     def _found(self, text: str) -> tuple[tuple[Ref, str], ...]:
         told = tuple((ref, text) for ref in self._told(text))
-        return told or tuple((Ref(one.table, one.column), one.value) for one in self._values.find(text) if one.score >= 0.95)
+        return told or tuple(
+            (Ref(one.table, one.column), one.value) for one in self._values.find(text) if one.score >= 0.95
+        )
 
     def _gender(self, word: str) -> tuple[tuple[Ref, str], ...]:
         named = [ref for ref, score in self._lexicon.columns([meaning("gender")]) if score >= 1]
         if not named:
             return next((found for value in english.GENDERS[word] if (found := self._found(value))), ())
-        found = []
+        told = []
         for ref in named:
             table = self.schema.table(ref.table)
             column = None if table is None else table.column(ref.column)
             known = column.values if column is not None else ()
             value = next((one for one in english.GENDERS[word] if one in known), english.GENDERS[word][0])
-            found.append((ref, value))
-        return tuple(found)
+            told.append((ref, value))
+        return tuple(told)
 
 
 def _is_imperative(words: Sequence[Word], place: int) -> bool:
@@ -256,7 +243,9 @@ def _plain(word: Word, place: int) -> Mark:
     if len(word.text) == 1 and word.text.isalpha() and word.text.isupper() and place and word.text != "I":
         return Mark("Q", place, place + 1, word.text)
     if word.kind == "mark":
-        return Mark("." if word.text in ".?!;" else word.text[:1] if word.text in ",:()%" else "w", place, place + 1, word.text)
+        return Mark(
+            "." if word.text in ".?!;" else word.text[:1] if word.text in ",:()%" else "w", place, place + 1, word.text
+        )
     is_known = word.lower in english.HARMLESS or word.stem in ("have", "do", "be") or len(word.lower) < 2
     if is_known:
         return Mark("h" if word.stem == "have" else "w", place, place + 1, word.text)

@@ -1,8 +1,11 @@
 """What a question orders by, and the most or least of something."""
 
+from dataclasses import replace
+
 from sqlglot import exp
 
 from aiservice.sqlassist.generate.lexicon import Ref
+from aiservice.sqlassist.generate.link import Mark
 from aiservice.sqlassist.generate.plan import Best, Given, Item, Order
 from aiservice.sqlassist.generate.state import SKIP, State
 
@@ -26,7 +29,7 @@ def take_order(state: State) -> None:
         item = _key(state, key_start, key_end)
         if item is None:
             continue
-        state.order.append(Order(item, _direction(state, match.start(), match.end(), item)))
+        state.order.append(Order(item, _direction(state, match.start(), match.end())))
         for place in range(match.start(), match.end()):
             if place >= key_start or state.kinds[place] in "OdywpfS":
                 state.kinds[place] = "_"
@@ -35,7 +38,7 @@ def take_order(state: State) -> None:
         return
 
 
-def _direction(state: State, start: int, end: int, item: Item) -> bool:
+def _direction(state: State, start: int, end: int) -> bool:
     for place in range(start, end):
         mark = state.marks[place]
         if mark.kind == "d":
@@ -150,7 +153,6 @@ def _superlative(state: State, place: int) -> None:
         else:
             _ordered(state, ref, is_descending, limit)
         return
-    before = state.find(f"[CM][wh_r]*S(?<=^.{{{place + 1}}})") if place < 40 else None
     before = next((m for m in state.each(f"[CM]{SKIP}S") if m.end() == place + 1), None)
     if before is not None:
         ref = state.ref(state.marks[before.start()], state.near(before.start()), numeric=True)
@@ -159,9 +161,7 @@ def _superlative(state: State, place: int) -> None:
             _ordered(state, ref, is_descending, limit)
 
 
-def _as_aggregate(state: State, place: int, word: str):  # type: ignore[no-untyped-def]
-    from dataclasses import replace
-
+def _as_aggregate(state: State, place: int, word: str) -> Mark:
     return replace(state.marks[place], kind="A", word=word)
 
 

@@ -7,7 +7,7 @@ from aiservice.sqlassist.generate.conditions import take_conditions
 from aiservice.sqlassist.generate.lexicon import Lexicon, Ref, content
 from aiservice.sqlassist.generate.link import Mark
 from aiservice.sqlassist.generate.ordering import take_order, take_superlatives, take_top
-from aiservice.sqlassist.generate.plan import Item, Order, Query, Without
+from aiservice.sqlassist.generate.plan import Item, Order, Query, Without, tables_of
 from aiservice.sqlassist.generate.selection import take_groups, take_select
 from aiservice.sqlassist.generate.state import SKIP, State
 from aiservice.sqlassist.joins import path_between
@@ -30,7 +30,7 @@ class Parsed:
 def parse(lexicon: Lexicon, marks: Sequence[Mark], turn: int) -> Parsed | None:
     """One reading; other turns read what is ambiguous otherwise. None where nothing is asked of any table."""
     marks, guessed = _guessed(_distributed(lexicon, marks))
-    state = State(lexicon, _settled(lexicon, marks, turn), turn)
+    state = State(lexicon, _settled(marks, turn), turn)
     state.main = _main(state)
     if guessed:
         state.doubt("guess")
@@ -64,7 +64,9 @@ def _distributed(lexicon: Lexicon, marks: Sequence[Mark]) -> Sequence[Mark]:
         end = place + 1
         while end < len(found) and found[end].kind in "&,wfE":
             end += 1
-        while end < len(found) and found[end].kind == "C" and " of " not in found[end].text and found[end - 1].kind != "f":
+        while (
+            end < len(found) and found[end].kind == "C" and " of " not in found[end].text and found[end - 1].kind != "f"
+        ):
             end += 1
             while end < len(found) and found[end].kind in "&,wfE":
                 end += 1
@@ -98,7 +100,7 @@ def _guessed(marks: Sequence[Mark]) -> tuple[Sequence[Mark], bool]:
     return [replace(mark, kind="T", tables=(name,)) if mark.kind == "u" else mark for mark in marks], True
 
 
-def _settled(lexicon: Lexicon, marks: Sequence[Mark], turn: int) -> list[Mark]:
+def _settled(marks: Sequence[Mark], turn: int) -> list[Mark]:
     """A word that may be a table or a column is one of them, by what else is named."""
     named = {name for mark in marks if mark.kind == "T" for name in mark.tables}
     found = []
@@ -109,8 +111,9 @@ def _settled(lexicon: Lexicon, marks: Sequence[Mark], turn: int) -> list[Mark]:
             is_column = any(ref.table in named for ref in whole) or (not named and bool(whole) and best > 1)
             if turn == 3:
                 is_column = not is_column
-            mark = replace(mark, kind="C" if is_column else "T")
-        found.append(mark)
+            found.append(replace(mark, kind="C" if is_column else "T"))
+        else:
+            found.append(mark)
     return found
 
 
@@ -145,10 +148,10 @@ def _query(state: State, select: Sequence[Item], groups: Sequence[Ref]) -> Query
     order = list(state.order)
     if any(isinstance(where, Without) for where in state.where):
         state.doubt("without")
-    for one in order:
-        if one.item.ref is not None and not one.item.aggregate and state.limit == 1:
+    for ordered in order:
+        if ordered.item.ref is not None and not ordered.item.aggregate and state.limit == 1:
             shown = {item.ref.table for item in select if item.ref is not None}
-            if shown and one.item.ref.table not in shown:
+            if shown and ordered.item.ref.table not in shown:
                 state.doubt("far")
     root = state.counted if any(item.aggregate == "count" and item.ref is None for item in select) else ""
     root = root or next((item.ref.table for item in select if item.ref is not None), state.main)
@@ -161,7 +164,7 @@ def _query(state: State, select: Sequence[Item], groups: Sequence[Ref]) -> Query
     elif not group and is_aggregate and any(not item.aggregate and item.ref for item in select):
         state.doubt("mixed")
         group = tuple(item.ref for item in select if item.ref is not None and not item.aggregate)
-    tables = [name for name in state.tables]
+    tables = list(state.tables)
     plain = all(not item.aggregate for item in select)
     is_distinct = state.find("X") is not None and plain
     if plain and not group and not order and not is_distinct:
@@ -190,11 +193,11 @@ def _implied(state: State, select: Sequence[Item]) -> tuple[Ref, ...]:
     if not refs:
         return ()
     owner = refs[0].table
-    if owner == state.counted or (len(refs) and owner == state.main == state.counted):
+    if owner == state.counted or (refs and owner == state.main == state.counted):
         return tuple(refs)
     if state.counted and path_between(state.lexicon.schema, owner, state.counted):
         is_entity = owner == state.main or owner in state.mentioned()
-        return tuple([*state.key(owner), *refs]) if is_entity else tuple(refs)
+        return (*state.key(owner), *refs) if is_entity else tuple(refs)
     return tuple(refs)
 
 
@@ -205,15 +208,8 @@ def _is_multiplied(state: State, select: Sequence[Item], tables: Sequence[str]) 
         return False
     owner = owners.pop()
     others = set(tables)
-    for where in state.where:
-        ref = getattr(where, "ref", None)
-        if ref is not None:
-            others.add(ref.table)
-        others |= {one.ref.table for one in getattr(where, "conditions", ()) if hasattr(one, "ref")}
-        if hasattr(where, "expression"):
-            others.add(where.table)
-    if any(where.__class__.__name__ == "Without" for where in state.where):
-        others = {name for name in others if name in tables or name == owner}
+    if not any(isinstance(where, Without) for where in state.where):
+        others |= {name for where in state.where for name in tables_of(where)}
     for name in others - {owner}:
         path = path_between(state.lexicon.schema, owner, name)
         if path and any(step.is_to_many for step in path):

@@ -1,5 +1,6 @@
 """What is to be asked of a database, apart from how a dialect says it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlglot import exp
@@ -16,7 +17,7 @@ class Item:
     aggregate: str = ""
     is_distinct: bool = False
     table: str = ""
-    formula: exp.Expression | None = None
+    formula: exp.Expr | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Given:
     """A condition that the task's context spells out."""
 
     table: str
-    expression: exp.Expression
+    expression: exp.Expr
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +103,18 @@ class Query:
     is_distinct: bool = False
     tables: tuple[str, ...] = ()
     also: tuple[Where, ...] = ()
+
+
+def tables_of(part: Where) -> Sequence[str]:
+    """The tables that a condition reads in the query itself."""
+    match part:
+        case Condition() | Versus():
+            return (part.ref.table,)
+        case Either():
+            return tuple(one.ref.table for one in part.conditions)
+        case Given():
+            return (part.table,)
+        case Best():
+            return (part.key.table,)
+        case _:
+            return ()

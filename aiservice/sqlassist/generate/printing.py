@@ -1,14 +1,25 @@
 """A plan as a statement: joins over keys, names quoted where they have to be, dates in PostgreSQL's words."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 
 from sqlglot import Dialect, exp
 
 from aiservice.sqlassist.generate.dates import Window
 from aiservice.sqlassist.generate.lexicon import Ref
-from aiservice.sqlassist.generate.plan import Best, Condition, Either, Given, Item, Query, Versus, Where, Without
+from aiservice.sqlassist.generate.plan import (
+    Best,
+    Condition,
+    Either,
+    Given,
+    Item,
+    Query,
+    Versus,
+    Where,
+    Without,
+    tables_of,
+)
 from aiservice.sqlassist.generate.words import name_words
 from aiservice.sqlassist.joins import Step, path_between
 from aiservice.sqlassist.schema import Schema
@@ -42,7 +53,7 @@ class Printer:
         return exp.intersect(first, self._select(query, query.also))
 
     def _select(self, query: Query, where: Sequence[Where]) -> exp.Select:
-        needed = [query.root, *_tables(query), *(name for part in where for name in _tables_of(part))]
+        needed = [query.root, *_tables(query), *(name for part in where for name in tables_of(part))]
         select = exp.select(*(self._item(item) for item in query.select)).from_(self._table(query.root))
         for table, condition in self._joins(query.root, list(dict.fromkeys(needed))):
             select = select.join(table, on=condition)
@@ -56,12 +67,14 @@ class Printer:
             value = exp.Literal.number(having.value)
             select = select.having(_COMPARISONS[having.operator](this=self._item(having.item), expression=value))
         for order in query.order:
-            select = select.order_by(exp.Ordered(this=self._item(order.item), desc=order.is_descending, nulls_first=False))
+            select = select.order_by(
+                exp.Ordered(this=self._item(order.item), desc=order.is_descending, nulls_first=False)
+            )
         if query.limit is not None:
             select = select.limit(query.limit)
         return select.distinct() if query.is_distinct else select
 
-    def _joins(self, root: str, needed: Sequence[str]) -> Iterator[tuple[exp.Table, exp.Expression]]:
+    def _joins(self, root: str, needed: Sequence[str]) -> Iterator[tuple[exp.Table, exp.Expr]]:
         there = [root]
         for name in needed:
             if name in there:
@@ -88,7 +101,7 @@ class Printer:
                 return (Step(other, ((column.name, known.name),), is_to_many=True),)
         return ()
 
-    def _on(self, start: str, step: Step) -> exp.Expression:
+    def _on(self, start: str, step: Step) -> exp.Expr:
         return exp.and_(
             *(
                 exp.EQ(this=self._column(Ref(start, left)), expression=self._column(Ref(step.table.name, right)))
@@ -96,26 +109,28 @@ class Printer:
             )
         )
 
-    def _item(self, item: Item) -> exp.Expression:
+    def _item(self, item: Item) -> exp.Expr:
         if item.formula is not None:
             return self._given(item.table, item.formula)
         if item.ref is None:
             return exp.Count(this=exp.Star()) if item.aggregate else exp.Star()
-        column: exp.Expression = self._column(item.ref)
+        column: exp.Expr = self._column(item.ref)
         if not item.aggregate:
             return column
         if item.is_distinct:
             column = exp.Distinct(expressions=[column])
         return _AGGREGATES[item.aggregate](this=column)
 
-    def _where(self, query: Query, part: Where) -> exp.Expression:
+    def _where(self, query: Query, part: Where) -> exp.Expr:
         match part:
             case Condition():
                 return self._condition(part)
             case Either():
                 return exp.paren(exp.or_(*(self._condition(one) for one in part.conditions)))
             case Versus():
-                inner = exp.select(_AGGREGATES[part.aggregate](this=self._bare(part.ref))).from_(self._table(part.ref.table))
+                inner = exp.select(_AGGREGATES[part.aggregate](this=self._bare(part.ref))).from_(
+                    self._table(part.ref.table)
+                )
                 return _COMPARISONS[part.operator](this=self._column(part.ref), expression=inner.subquery())
             case Best():
                 ordered = exp.Ordered(this=self._bare(part.ref), desc=part.is_descending, nulls_first=False)
@@ -126,7 +141,7 @@ class Printer:
             case Without():
                 return self._without(query, part)
 
-    def _without(self, query: Query, part: Without) -> exp.Expression:
+    def _without(self, query: Query, part: Without) -> exp.Expr:
         """NOT IN over the first key of the way there, NULLs left out."""
         path = path_between(self._schema, query.root, part.table)
         if not path or len(path[0].pairs) != 1:
@@ -134,7 +149,7 @@ class Printer:
         own, other = path[0].pairs[0]
         first = path[0].table.name
         key = Ref(first, other)
-        needed = [part.table, *(name for one in part.conditions for name in _tables_of(one))]
+        needed = [part.table, *(name for one in part.conditions for name in tables_of(one))]
         steps = [name for name in dict.fromkeys(needed) if name != first]
         inner = exp.select(self._column(key)).from_(self._table(first))
         # The table itself is joined only where its rows are asked for something.
@@ -147,7 +162,7 @@ class Printer:
         inner = inner.where(exp.Not(this=exp.Is(this=self._column(key), expression=exp.Null())))
         return exp.Not(this=exp.In(this=self._column(Ref(query.root, own)), query=inner.subquery()))
 
-    def _condition(self, part: Condition) -> exp.Expression:
+    def _condition(self, part: Condition) -> exp.Expr:
         column = self._column(part.ref)
         if part.window is not None:
             return self._window(part.ref, part.operator, part.window)
@@ -162,7 +177,7 @@ class Printer:
             return exp.Not(this=within) if part.operator == "!=" else within
         return _COMPARISONS[part.operator](this=column, expression=values[0])
 
-    def _window(self, ref: Ref, operator: str, window: Window) -> exp.Expression:
+    def _window(self, ref: Ref, operator: str, window: Window) -> exp.Expr:
         column = self._column(ref)
         if window.count:
             interval = exp.Interval(this=exp.Literal.string(str(window.count)), unit=exp.var(window.unit.upper()))
@@ -183,7 +198,7 @@ class Printer:
             return exp.EQ(this=column, expression=start)
         return exp.Between(this=column, low=start, high=end)
 
-    def _value(self, ref: Ref, value: str) -> exp.Expression:
+    def _value(self, ref: Ref, value: str) -> exp.Expr:
         is_number = re.fullmatch(r"-?\d+(\.\d+)?", value) is not None
         if is_number and self._kind(ref) not in ("text", "date", "datetime", "time"):
             return exp.Literal.number(value)
@@ -194,7 +209,7 @@ class Printer:
         column = None if table is None else table.column(ref.column)
         return "unknown" if column is None else column.kind
 
-    def _given(self, table: str, expression: exp.Expression) -> exp.Expression:
+    def _given(self, table: str, expression: exp.Expr) -> exp.Expr:
         copy = expression.copy()
         for column in list(copy.find_all(exp.Column)):
             owner = self._schema.table(table)
@@ -239,17 +254,3 @@ def _tables(query: Query) -> Iterator[str]:
     for ref in query.group:
         yield ref.table
     yield from query.tables
-
-
-def _tables_of(part: Where) -> Iterable[str]:
-    match part:
-        case Condition() | Versus():
-            return (part.ref.table,)
-        case Either():
-            return tuple(one.ref.table for one in part.conditions)
-        case Given():
-            return (part.table,)
-        case Best():
-            return (part.key.table,)
-        case _:
-            return ()

@@ -24,7 +24,7 @@ class Reading:
     """A reading of the question, and its statement in the asked dialect."""
 
     parsed: Parsed
-    statement: exp.Expression
+    statement: exp.Expr
     sql: str
 
     @property

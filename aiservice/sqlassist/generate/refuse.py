@@ -17,7 +17,9 @@ def refusal(found: Readings) -> Refusal:
     if unknown:
         return Refusal("unanswerable", f"Nothing in the schema is meant by: {_listed(unknown)}.", unknown[:MISSING_MAX])
     if not found.readings:
-        return Refusal("unanswerable", "The question names no table, column or value that belong together in the schema.")
+        return Refusal(
+            "unanswerable", "The question names no table, column or value that belong together in the schema."
+        )
     left = min((one.parsed.left for one in found.readings), key=len)
     if left:
         return Refusal("ambiguous", f"It is not clear what is asked with: {_listed(left)}.", left[:MISSING_MAX])

@@ -7,7 +7,6 @@ from aiservice.sqlassist.generate.lexicon import Ref
 from aiservice.sqlassist.generate.plan import Item
 from aiservice.sqlassist.generate.state import SKIP, State
 
-
 _RETURNS = frozenset({"return", "give", "list", "show", "find", "display", "provide", "include"})
 _OVER = "[wrphf2_]*"
 
@@ -30,7 +29,7 @@ def take_groups(state: State) -> list[Ref]:
                 state.use(match.start(), place + 1)
                 continue
         if mark.tables:
-            groups += _entity(state, mark.tables[0], place)
+            groups += _entity(state, mark.tables[0])
         state.use(match.start(), place + 1)
     by = state.find(f"y{SKIP}([CM])") if is_summary and not groups else None
     if by is not None:
@@ -41,7 +40,7 @@ def take_groups(state: State) -> list[Ref]:
     return groups
 
 
-def _entity(state: State, name: str, place: int) -> list[Ref]:
+def _entity(state: State, name: str) -> list[Ref]:
     """A row of a table is known by its key, and shown by its name."""
     state.tables.append(name)
     if name not in (state.counted,):
@@ -86,9 +85,10 @@ def take_select(state: State, groups: list[Ref]) -> tuple[list[Item], list[Ref]]
 def _projection(state: State) -> int:
     """Where a sentence begins that says what to return; 0 where none does after the first."""
     for place, mark in enumerate(state.marks):
-        if mark.kind == "w" and place and state.marks[place - 1].kind == "." and mark.text.lower() in _RETURNS:
-            if re.search("[CKAF]", "".join(state.kinds[place:])):
-                return place
+        is_first = bool(place) and state.marks[place - 1].kind == "."
+        is_return = mark.kind == "w" and is_first and mark.text.lower() in _RETURNS
+        if is_return and re.search("[CKAF]", "".join(state.kinds[place:])):
+            return place
     return 0
 
 
@@ -106,7 +106,7 @@ def _item(state: State, items: list[Item], place: int) -> int:
     counted = re.compile(f"K{_OVER}X?{_OVER}([CMT])").match(kinds, place)
     if counted is not None:
         return _count(state, items, place, counted.end() - 1)
-    if re.compile(f"K[wrphf2_]*([.]|$)").match(kinds, place) and state.main:
+    if re.compile("K[wrphf2_]*([.]|$)").match(kinds, place) and state.main:
         items.append(Item(None, "count", table=state.counted or state.main))
         state.kinds[place] = "_"
         return place + 1
@@ -122,29 +122,11 @@ def _item(state: State, items: list[Item], place: int) -> int:
                     items.append(Item(ref, state.marks[step].word))
             state.use(*listed.span())
             return _spread(state, items, listed.end(), kinds)
-    if re.compile(f"A{SKIP}T").match(kinds, place) and state.marks[place].word == "sum":
-        end = re.compile(f"A{SKIP}T").match(kinds, place)
-        assert end is not None
-        table = state.marks[end.end() - 1].tables[0]
-        state.counted = table
-        items.append(Item(None, "count", table=table))
-        state.doubt("count")
-        state.use(place, end.end())
-        return end.end()
-    if kinds[place] == "C" and place and kinds[place - 1] in "_" and state.marks[place - 1].kind == "C" and items:
-        # `region name` where no column is called so: the first word says which.
-        state.kinds[place] = "_"
-        return place + 1
+    rows = re.compile(f"A{SKIP}T").match(kinds, place)
+    if rows is not None and state.marks[place].word == "sum":
+        return _total(state, items, place, rows.end())
     if kinds[place] == "C":
-        ref = state.ref(state.marks[place], state.near(place))
-        definition = state.marks[place].definition
-        if definition is not None and definition.is_columns:
-            known = [one for one in definition.refs if one.table == (ref.table if ref else "")]
-            items += [Item(one) for one in known or definition.refs]
-            state.kinds[place] = "_"
-        elif ref is not None:
-            items.append(Item(ref))
-            state.kinds[place] = "_"
+        _column(state, items, place)
     if kinds[place] == "F":
         _formula(state, items, place)
     return place + 1
@@ -163,6 +145,31 @@ def _spread(state: State, items: list[Item], place: int, kinds: str) -> int:
     state.doubt("shared")
     state.use(place, match.end())
     return match.end()
+
+
+def _total(state: State, items: list[Item], place: int, end: int) -> int:
+    """The total of a table is how many rows it has."""
+    state.counted = state.marks[end - 1].tables[0]
+    items.append(Item(None, "count", table=state.counted))
+    state.doubt("count")
+    state.use(place, end)
+    return end
+
+
+def _column(state: State, items: list[Item], place: int) -> None:
+    if place and state.kinds[place - 1] == "_" and state.marks[place - 1].kind == "C" and items:
+        # `region name` where no column is called so: the first word says which.
+        state.kinds[place] = "_"
+        return
+    ref = state.ref(state.marks[place], state.near(place))
+    definition = state.marks[place].definition
+    if definition is not None and definition.is_columns:
+        known = [one for one in definition.refs if one.table == (ref.table if ref else "")]
+        items += [Item(one) for one in known or definition.refs]
+        state.kinds[place] = "_"
+    elif ref is not None:
+        items.append(Item(ref))
+        state.kinds[place] = "_"
 
 
 def _formula(state: State, items: list[Item], place: int) -> None:

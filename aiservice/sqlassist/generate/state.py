@@ -69,9 +69,7 @@ class State:
             return None
         if len(options) > 1:
             gap = options[0][0] - options[1][0]
-            if gap < 0.15 and options[0][1].table != options[1][1].table:
-                self.doubt("column")
-            elif gap < 0.05:
+            if (gap < 0.15 and options[0][1].table != options[1][1].table) or gap < 0.05:
                 self.doubt("column")
             if gap < 0.3 and self.turn == 1:
                 return options[1][1]
@@ -194,9 +192,19 @@ class State:
         table = self.table(name)
         named = [c for c in table.columns if meaning("name") in name_words(c.name)]
         texts = [c for c in table.columns if c.kind == "text" and not self.is_key(Ref(name, c.name))]
-        whole = [c for c in named if len(name_words(c.name)) == 1 or any(meaning(w) in name_words(c.name) for w in name_words(name))]
+        whole = [
+            c
+            for c in named
+            if len(name_words(c.name)) == 1 or any(meaning(w) in name_words(c.name) for w in name_words(name))
+        ]
         people = [c for c in named if {"first", "last"} & set(name_words(c.name))]
-        first = whole[:1] or people[:2] or named[:1] or [c for c in texts if c.name not in table.primary_key][:1] or list(table.columns)[:1]
+        first = (
+            whole[:1]
+            or people[:2]
+            or named[:1]
+            or [c for c in texts if c.name not in table.primary_key][:1]
+            or list(table.columns)[:1]
+        )
         return [Ref(name, column.name) for column in first]
 
     def key(self, name: str) -> list[Ref]:

@@ -1,6 +1,6 @@
 """General English that questions to databases are made of. Nothing here is of one database."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 
 def _words(text: str) -> frozenset[str]:
@@ -19,23 +19,26 @@ def _table(text: str) -> Mapping[str, str]:
 # Words that say nothing about what is asked for.
 HARMLESS = _words(
     """
-    a an the this that these those is are was were be been being do does did done has have had having i me my we us our
+    a an the this that these those is are was were be been being do does did done has have had having i me my we us
+    our
     you your he she his her him it its they their them there here what which who whom whose when where how please can
     could would should will shall may might must show list find give get return display tell provide present
     mention indicate write let want need know all any some every entire whole of in on at from to for with as
-    into onto over out up within across among during so than then also too well just only both overall 
+    into onto over out up within across among during so than then also too well just only both overall
     such respective respectively corresponding associated database table record records entry entries
     row rows data dataset result results value values many much currently now called named titled
     said following given include including along together if while because about one ones thing things
     happen happens happened happening occur occurs occurred occurring exist exists located situated based
     calculate compute determine identify retrieve fetch select report output specify times per-se same own self
-    person people individual individuals using whether say says letter letters word words string strings please. each-other inclusive s re ve ll t
+    person people individual individuals using whether say says letter letters word words string strings please.
+    each-other inclusive s re ve ll t
     """
 )
 # Verbs that tie one thing to another; which things they are the keys say.
 RELATIONS = _words(
     """
-    serve own make sell buy have hold host play perform attend work live come belong contain get receive give take bring
+    serve own make sell buy have hold host play perform attend work live come belong contain get receive give take
+    bring
     raise keep sing write run use hire employ appear enroll register place produce publish
     win earn award pay spend borrow lend rent visit treat see teach study lead manage direct operate supply ship
     deliver purchase cause incur participate compete travel fly drive arrive depart originate grow bear create
@@ -81,7 +84,8 @@ LOWEST = _table(
 # Comparing words, with `than` left out: the operator and the attribute.
 ABOVE = _table(
     """
-    : more than, greater than, higher than, larger than, bigger than, above, over, exceeding, exceeds, greater, higher, more, larger, better than, exceed
+    : more than, greater than, higher than, larger than, bigger than, above, over, exceeding, exceeds, greater
+    : higher, more, larger, better than, exceed
     age: older than, older
     weight: heavier than, heavier
     height: taller than, taller
@@ -156,19 +160,47 @@ _ALIKE = (
 SYNONYMS: Mapping[str, str] = {word: line.split()[0] for line in _ALIKE for word in line.split()}
 ABBREVIATIONS: Mapping[str, str] = {
     "fname": "first name", "lname": "last name", "mname": "middle name", "dob": "birth date", "qty": "quantity",
-    "amt": "amount", "num": "number", "no": "number", "nr": "number", "addr": "address", "tel": "phone", "desc": "description",
+    "amt": "amount", "num": "number", "no": "number", "nr": "number", "addr": "address", "tel": "phone", "desc":
+    "description",
     "cust": "customer", "emp": "employee", "dept": "department", "stu": "student", "tx": "transaction",
     "prod": "product", "cat": "category", "ccy": "currency", "yr": "year", "mgr": "manager", "ctry": "country",
     "surname": "last name", "lastname": "last name", "firstname": "first name", "ids": "id",
 }  # fmt: skip
 NUMBERS: Mapping[str, int] = {
     word: number
-    for number, word in enumerate(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"])
+    for number, word in enumerate(
+        ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+    )
 }
 MONTHS: Mapping[str, int] = {
     word: number // 2 + 1
     for number, word in enumerate(
-        ["january", "jan", "february", "feb", "march", "mar", "april", "apr", "may-", "may", "june", "jun", "july", "jul", "august", "aug", "september", "sep", "october", "oct", "november", "nov", "december", "dec"]
+        [
+            "january",
+            "jan",
+            "february",
+            "feb",
+            "march",
+            "mar",
+            "april",
+            "apr",
+            "may-",
+            "may",
+            "june",
+            "jun",
+            "july",
+            "jul",
+            "august",
+            "aug",
+            "september",
+            "sep",
+            "october",
+            "oct",
+            "november",
+            "nov",
+            "december",
+            "dec",
+        ]
     )
 } | {"sept": 9}
 # What people are called by where they are from.
@@ -186,3 +218,39 @@ GENDERS: Mapping[str, tuple[str, ...]] = {
     "female": ("F", "female", "Female", "woman"), "male": ("M", "male", "Male", "man"),
     "women": ("F", "female", "Female"), "men": ("M", "male", "Male"),
 }  # fmt: skip
+# Other words that say what to do, by the letter that `link.Mark` has for them, and what they say.
+SIGNS: Sequence[tuple[str, tuple[str, ...]]] = (
+    *(
+        (kind.strip(), tuple(word.strip() for word in words.split(",")))
+        for kind, _, words in (
+            line.partition("|")
+            for line in """
+    E | each, per, for every, of every, for each, in each, by each, from each, of each, in every, for different
+    E | each of
+    X | distinct, different, unique, separate, various
+    H | top, first
+    O | order, sort, sorted, ordered, rank, ranked, arrange, arranged, in order, order of, starting from
+    O | starting with
+    d:desc | descending, desc, decreasing, descending order, high to low, reverse, reversed, reverse order
+    d:asc | ascending, asc, increasing, ascending order, low to high, alphabetical, alphabetically, alphabetical order
+    y | by, based on, in terms of, according to
+    B | between
+    n | no, not, without, never, except, except for, other than, excluding, neither, none, do not, does not
+    n | not any, without any
+    & | and, as well as, but, along with
+    f | of, for
+    r | who, whose, which, that, where, with, having, when
+    2 | both
+    * | all the information, all information, all details, all the details, information, details, all columns
+    p | in, at, on, from, by
+    ~ | contain, contains, containing, include, includes, including, the word, the letter, the letters, substring
+    ~ | like
+    ^ | start with, starts with, starting with the letter, begin with, begins with, beginning with
+    $ | end with, ends with, ending with, ending in
+    t | ratio, ratio of, proportion of, rate, percentage of, percentage, percent of, difference
+    t | difference between, change
+    """.strip().splitlines()
+        )
+    ),
+    ("|", ("or",)),
+)

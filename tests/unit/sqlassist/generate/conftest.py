@@ -1,5 +1,5 @@
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -8,7 +8,6 @@ import pytest
 from aiservice.sqlassist.case import open_case
 from aiservice.sqlassist.generate import generate
 from aiservice.sqlassist.model import Answer, Target, Task
-
 from tests.unit.sqlassist.generate.invented_databases import DATABASES
 
 Ask = Callable[..., Answer]
@@ -39,7 +38,7 @@ def ask(files: Mapping[str, Path]) -> Ask:
 
 
 @pytest.fixture
-def rows(files: Mapping[str, Path]) -> Iterator[Callable[[str, str], list[tuple[object, ...]]]]:
+def rows(files: Mapping[str, Path]) -> Callable[[str, str], list[tuple[object, ...]]]:
     """The rows of a statement, the cells of each sorted."""
 
     def run(database: str, sql: str) -> list[tuple[object, ...]]:
@@ -47,4 +46,4 @@ def rows(files: Mapping[str, Path]) -> Iterator[Callable[[str, str], list[tuple[
             found = [tuple(sorted(row, key=repr)) for row in connection.execute(sql).fetchall()]
         return found if "ORDER BY" in sql.upper() else sorted(found, key=repr)
 
-    yield run
+    return run

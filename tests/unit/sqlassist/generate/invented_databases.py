@@ -1,4 +1,5 @@
 """Three small databases with rows that tell statements apart."""
+# ruff: noqa: E501  # a row of a table stands on one line
 
 CLINIC = """
 CREATE TABLE doctor (doctor_id INTEGER PRIMARY KEY, name TEXT, specialty TEXT, age INTEGER, salary INTEGER);

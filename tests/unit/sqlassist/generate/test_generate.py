@@ -1,13 +1,9 @@
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from tests.unit.sqlassist.generate.asked_questions import REFUSED, RIGHT
 
-from aiservice.core.errors import StatementRefused
-from aiservice.sqlassist.case import open_case
-from aiservice.sqlassist.generate import brief, generate
-from aiservice.sqlassist.model import Answer, Task
+from aiservice.sqlassist.model import Answer
+from tests.unit.sqlassist.generate.asked_questions import REFUSED, RIGHT
 
 Ask = Callable[..., Answer]
 RowsOf = Callable[[str, str], list[tuple[object, ...]]]
