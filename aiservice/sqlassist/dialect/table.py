@@ -141,7 +141,8 @@ TABLE: Mapping[str, Mapping[str, str]] = {
         "bigquery": "(DATE_DIFF(CAST(a0 AS DATE), CAST(a1 AS DATE), YEAR)"
         " - IF(FORMAT_DATE('%m%d', a0) < FORMAT_DATE('%m%d', a1), 1, 0))",
         "duckdb": "(DATE_DIFF('YEAR', CAST(a1 AS TIMESTAMP), CAST(a0 AS TIMESTAMP))"
-        " - CASE WHEN STRFTIME(CAST(a0 AS TIMESTAMP), '%m-%d %H:%M:%S') < STRFTIME(CAST(a1 AS TIMESTAMP), '%m-%d %H:%M:%S')"
+        " - CASE WHEN STRFTIME(CAST(a0 AS TIMESTAMP), '%m-%d %H:%M:%S')"
+        " < STRFTIME(CAST(a1 AS TIMESTAMP), '%m-%d %H:%M:%S')"
         " THEN 1 ELSE 0 END)",
     },
     "whole_month": {

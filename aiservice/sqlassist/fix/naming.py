@@ -225,8 +225,9 @@ def _column_edits(column: exp.Column, place: _Place) -> Iterator[_Option]:
         if table.column(column.name) is not None:
             yield 1.0, lambda name=name: _moved(column, name)  # type: ignore[misc]
     yield 0.9, lambda: joining.rejoined(column, schema)
-    if not sources and column.find_ancestor(exp.Select) is not None:
-        yield 1.0, lambda: joining.read_from(column, schema)
+    select = column.find_ancestor(exp.Select)
+    if select is not None and select.args.get("from_") is None:
+        yield 0.5, lambda: joining.read_from(column, schema)
     for rank, (steps, home) in enumerate(joining.homes_by_distance(column, schema)[:3]):
         yield 1.2 + 0.2 * steps + 0.05 * rank, lambda home=home: joining.join_in(column, home, schema)  # type: ignore[misc]
 

@@ -32,6 +32,9 @@ _ONCE = frozenset(
     DISTINCT
     """.split()  # noqa: SIM905  # a list of words reads better as text
 )
+_UNENDED = frozenset(
+    {"WHERE", "AND", "OR", "ON", "FROM", "JOIN", "HAVING", "IN", "LIKE", "NOT", "GROUP", "ORDER", "AS"}
+)
 _CUT = ("SELECT", "FROM", "WHERE", "GROUP", "ORDER", "HAVING", "LIMIT", "JOIN", "DESC", "ASC", "AND", "NOT", "AS", "ON",
         "BY", "IN", "OR")  # fmt: skip
 WINDOW = 4
@@ -93,28 +96,42 @@ def proposals(stop: Stop) -> Iterator[Draft]:
 
 
 def tidied(draft: Draft, words: Sequence[Word]) -> Draft:
-    """Without empty places in lists, operators in two pieces, and words said twice, which some parsers pass over."""
+    """Without what some parsers pass over: empty places in lists, operators in two pieces, words said twice, clauses
+    of nothing; the same draft where there is none of that."""
     stop = Stop(draft, words, 0, frozenset(), frozenset())
     for place, word in enumerate(words):
         if word.text == "," and word.kind == "sign" and _is_gap(words, place):
             why = "A comma stands where nothing follows in the list."
             return stop.drop(place, rule="comma", why=why, cost=1.0)
-        if place + 1 < len(words):
-            other = words[place + 1]
-            joined = _OPERATORS.get((word.text, other.text))
-            if joined and word.kind == other.kind == "sign":
-                return stop.swap(
-                    place,
-                    2,
-                    word.saying(joined),
-                    rule="operator",
-                    why=f"{word.text}{other.text} is no operator.",
-                    cost=1.0,
-                )
-            is_twice = word.upper in _ONCE and word.upper == other.upper
-            if is_twice or (word.text == other.text and word.text in ("=", "<", ">") and word.kind == "sign"):
-                return stop.drop(place, why=f"{word.text} is said twice.", cost=1.0)
+        other = words[place + 1] if place + 1 < len(words) else None
+        if word.upper == "BY" and place and (other is None or other.upper in _CLAUSES or other.text == ")"):
+            return stop.drop(place - 1, 2, why="Nothing follows it.", cost=1.1)
+        if other is None:
+            unended = word.upper in _UNENDED and len(words) > 1
+            return (
+                stop.drop(place, rule="truncated", why="The statement breaks off here.", cost=1.0) if unended else draft
+            )
+        mended = _tidied_pair(stop, place, (word, other))
+        if mended is not None:
+            return mended
     return draft
+
+
+def _tidied_pair(stop: Stop, place: int, pair: tuple[Word, Word]) -> Draft | None:
+    word, other = pair
+    joined = _OPERATORS.get((word.text, other.text))
+    if joined and word.kind == other.kind == "sign":
+        why = f"{word.text}{other.text} is no operator."
+        return stop.swap(place, 2, word.saying(joined), rule="operator", why=why, cost=1.0)
+    is_twice = word.upper in _ONCE and word.upper == other.upper
+    if is_twice or (word.text == other.text and word.text in ("=", "<", ">") and word.kind == "sign"):
+        return stop.drop(place, why=f"{word.text} is said twice.", cost=1.0)
+    is_null = word.upper in ("IS", "NOT") and len(other.upper) > 2 and other.upper not in (*KEYWORDS, "TRUE", "FALSE")
+    is_null = is_null and (word.upper == "IS" or (place > 0 and stop.words[place - 1].upper == "IS"))
+    if is_null and DamerauLevenshtein.distance(other.upper, "NULL", score_cutoff=1) <= 1:
+        why = f"{other.text} is no value; NULL is near."
+        return stop.swap(place + 1, 1, other.saying("NULL"), rule="keyword", why=why, cost=1.0)
+    return None
 
 
 def _is_gap(words: Sequence[Word], place: int) -> bool:
@@ -194,11 +211,23 @@ def _lists(stop: Stop) -> Iterator[Draft]:
             before.text in (")", "*")
         )
         begins = after.kind in ("word", "quoted", "string", "number") and after.upper not in (KEYWORDS - {"CASE"})
-        if ends and begins:
+        if ends and begins and _clause_at(stop, place) not in ("WHERE", "ON", "HAVING", "AND", "OR", "LIMIT"):
             words = [*stop.words[:place], Word(",", "sign", -1), *stop.words[place:]]
             why = f"A comma is missing between {before.text} and {after.text}."
             shown = change("comma", f"{before.text} {after.text}", f"{before.text}, {after.text}", why)
             yield stop.draft.edited(text_of(words), shown, 1.0 if place == stop.place else 1.1)
+
+
+def _clause_at(stop: Stop, place: int) -> str:
+    """The last keyword of a clause before a place, not further out than it."""
+    level = stop.depths[place]
+    for other in range(place - 1, -1, -1):
+        if stop.depths[other] < level:
+            return ""
+        upper = stop.words[other].upper
+        if stop.depths[other] == level and upper in ("ON", "AND", "OR", "SET", "VALUES", "BY", *_CLAUSES):
+            return upper
+    return ""
 
 
 def _brackets(stop: Stop) -> Iterator[Draft]:
@@ -290,9 +319,15 @@ def _missing(stop: Stop) -> Iterator[Draft]:
             if len(follows) <= 3 and follows[0] in "BY" and follows.lower() not in stop.names:
                 swapped = words[place + 1].saying("BY")
                 yield stop.swap(place + 1, 1, swapped, rule="keyword", why=f"{word.text} takes BY.", cost=0.8)
+        if word.upper == "CASE" and follows != "WHEN" and stop.counts["THEN"] > stop.counts["WHEN"]:
+            yield stop.put(place + 1, "WHEN", 0.9)
+        if word.upper == "SELECT" and follows == "FROM":
+            yield stop.put(place + 1, _selected(words, place), 1.3)
         is_read = place and words[place - 1].upper in ("FROM", "JOIN", "INTO", "UPDATE", "TABLE")
         if word.text.lower() in stop.tables and not is_read and not _has_from(stop, place):
             yield stop.put(place, "FROM", 1.0 if abs(place - stop.place) <= 1 else 1.2)
+    if len(words) > 2 and words[1].upper == "AS" and words[2].text == "(" and words[0].upper not in KEYWORDS:
+        yield stop.put(0, "WITH", 0.9)
     if (
         words
         and words[0].upper not in ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE", "CREATE")
@@ -302,6 +337,13 @@ def _missing(stop: Stop) -> Iterator[Draft]:
     for place in range(min(stop.place + 1, len(words)), max(0, stop.place - WINDOW), -1):
         for text, cost in _put_in(stop, place):
             yield stop.put(place, text, cost + 0.02 * abs(stop.place - place))
+
+
+def _selected(words: Sequence[Word], place: int) -> str:
+    """What a SELECT of nothing selects: what it is to be compared with, else everything."""
+    is_listed = place >= 3 and words[place - 1].text == "(" and words[place - 2].upper == "IN"
+    before = next((word for word in reversed(words[: max(0, place - 2)]) if word.upper != "NOT"), None)
+    return before.text if is_listed and before is not None and before.kind == "word" else "*"
 
 
 def _put_in(stop: Stop, place: int) -> Iterator[tuple[str, float]]:

@@ -125,7 +125,7 @@ def _label_of(table: Table, text: str) -> Column | None:
 
 def _unasked(statement: exp.Expr, case: Case) -> Iterator[Edit]:
     """A condition whose text is in no row and in no word of the question was made up."""
-    assert case.schema is not None and case.live is not None
+    assert case.live is not None
     question = _plain(case.task.question or "")
     names = resolve(statement, case.schema, case.task.dialect)
     for checked, (column, literal, known) in enumerate(list(_compared(statement, names))):
