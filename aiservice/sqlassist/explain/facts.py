@@ -95,6 +95,11 @@ def number(literal: exp.Literal) -> str:
     return text if literal.is_string else text.removesuffix(".0")
 
 
+def is_negated(node: exp.Expr) -> bool:
+    """NOT within IS NOT and NOT LIKE, which some dialects' trees have there and some around it."""
+    return bool(node.args.get("negate"))
+
+
 def is_key_pair(node: exp.Expr | None) -> bool:
     """Whether it says that two columns are equal, and nothing else."""
     return isinstance(node, exp.EQ) and isinstance(node.this, exp.Column) and isinstance(node.expression, exp.Column)

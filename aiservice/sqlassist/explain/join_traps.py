@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from sqlglot import exp
 
-from aiservice.sqlassist.explain.facts import in_place
+from aiservice.sqlassist.explain.facts import in_place, is_negated
 from aiservice.sqlassist.explain.look import Look, Sides, conjuncts, has_aggregates, own_aggregates, pairs
 from aiservice.sqlassist.explain.showing import shown_name
 
@@ -223,4 +223,6 @@ def _is_member_of(operation: exp.SetOperation) -> bool:
 def _finds_the_unmatched(select: exp.Select) -> bool:
     """`WHERE other.key IS NULL` looks for the rows without a match."""
     where = select.args.get("where")
-    return where is not None and any(isinstance(part, exp.Is) for part in conjuncts(where.this))
+    return where is not None and any(
+        isinstance(part, exp.Is) and not is_negated(part) for part in conjuncts(where.this)
+    )

@@ -8,6 +8,7 @@ from aiservice.sqlassist.explain.facts import (
     column_name,
     function_name,
     is_aggregate,
+    is_negated,
     number,
     table_name,
     tables_of,
@@ -17,7 +18,7 @@ from aiservice.sqlassist.names import Resolution
 
 _COMPARED: Mapping[type[exp.Expr], str] = {
     exp.EQ: "is", exp.NEQ: "is not", exp.GT: "is greater than", exp.GTE: "is at least", exp.LT: "is less than",
-    exp.LTE: "is at most", exp.Is: "is", exp.Glob: "matches the pattern", exp.RegexpLike: "matches the pattern",
+    exp.LTE: "is at most", exp.Glob: "matches the pattern", exp.RegexpLike: "matches the pattern",
     exp.RegexpILike: "matches, whatever the case, the pattern", exp.SimilarTo: "matches the pattern",
     exp.NullSafeEQ: "is, NULL counting as a value,", exp.NullSafeNEQ: "is not, NULL counting as a value,",
     exp.ArrayContainsAll: "contains", exp.ArrayOverlaps: "has an element in common with",
@@ -172,21 +173,28 @@ class Phrases:
             node = node.this
         return " ".join((self.of(node), *reversed(words)))
 
-    def _like(self, node: exp.Expr, words: str = "is like") -> str:
+    def _is(self, node: exp.Expr, *, is_flipped: bool = False) -> str:
+        verb = "is not" if is_negated(node) != is_flipped else "is"
+        return f"{self.of(node.this)} {verb} {self.of(node.expression)}"
+
+    def _like(self, node: exp.Expr, *, is_flipped: bool = False) -> str:
+        words = "is not like" if is_negated(node) != is_flipped else "is like"
         pattern, case = node.expression, ", whatever its case," if isinstance(node, exp.ILike) else ""
         hint = _pattern(pattern.name) if isinstance(pattern, exp.Literal) else ""
         return f"{self.of(node.this)}{case} {words} {self.of(pattern)}{hint}"
 
     def _negation(self, node: exp.Expr) -> str:
         inner = node.this
+        if isinstance(inner, exp.Not):
+            return self.of(inner.this)
         if isinstance(inner, exp.In):
             return self._within(inner, "is not")
         if isinstance(inner, exp.Exists):
             return self._existence(inner, "no row")
         if isinstance(inner, exp.Is):
-            return f"{self.of(inner.this)} is not {self.of(inner.expression)}"
+            return self._is(inner, is_flipped=True)
         if isinstance(inner, exp.Like | exp.ILike):
-            return self._like(inner, "is not like")
+            return self._like(inner, is_flipped=True)
         if isinstance(inner, exp.Between):
             return self._between(inner, "is not between")
         return f"it is not so that {self.of(inner)}"
@@ -315,6 +323,7 @@ _SAYERS: Mapping[type, _Sayer] = {
     exp.Any: lambda phrases, node: f"any of {phrases.of(node.this)}",
     exp.All: lambda phrases, node: f"all of {phrases.of(node.this)}",
     exp.Between: Phrases._between,
+    exp.Is: Phrases._is,
     exp.Like: Phrases._like,
     exp.ILike: Phrases._like,
     exp.Extract: lambda phrases, node: f"the {phrases.of(node.this).lower()} of {phrases.of(node.expression)}",

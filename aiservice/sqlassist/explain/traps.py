@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from sqlglot import exp
 
 from aiservice.sqlassist.explain import join_traps
+from aiservice.sqlassist.explain.facts import is_negated
 from aiservice.sqlassist.explain.look import Look, conjuncts, has_aggregates
 from aiservice.sqlassist.explain.showing import shown_value
 from aiservice.sqlassist.names import Resolution
@@ -72,9 +73,11 @@ def _is_filled(column: exp.Column, select: exp.Select) -> bool:
     """Whether the subquery leaves the NULLs out, by a condition on the column."""
     where = select.args.get("where")
     for part in conjuncts(where.this if where is not None else None):
-        is_present = isinstance(part, exp.Not) and isinstance(part.this, exp.Is)
-        is_compared = isinstance(part, exp.EQ | exp.GT | exp.GTE | exp.LT | exp.LTE | exp.Like)
-        tested = part.this.this if is_present else part.this if is_compared else None
+        is_wrapped = isinstance(part, exp.Not) and isinstance(part.this, exp.Is)
+        is_tested = isinstance(part, exp.EQ | exp.GT | exp.GTE | exp.LT | exp.LTE | exp.Like) or (
+            isinstance(part, exp.Is) and is_negated(part)
+        )
+        tested = part.this.this if is_wrapped else part.this if is_tested else None
         if isinstance(tested, exp.Column) and tested.name.lower() == column.name.lower():
             return True
     return False
