@@ -3,6 +3,7 @@
 An index is named only where the statement takes fewer steps on a copy that has it.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -15,6 +16,14 @@ from aiservice.sqlassist.schema import Schema, Table
 COLUMNS_MAX = 3
 TRIED_MAX = 3
 GAIN = 0.1
+NAME_CHARACTERS_MAX = 60
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_RESERVED = frozenset(
+    """ALL ALTER AND AS ASC BETWEEN BY CASE CHECK COLUMN CONSTRAINT CREATE CROSS CURRENT_DATE DEFAULT DELETE DESC
+    DISTINCT DROP ELSE END EXISTS FOR FOREIGN FROM FULL GRANT GROUP HAVING IN INDEX INNER INSERT INTERSECT INTO IS JOIN KEY LEFT
+    LIKE LIMIT NATURAL NOT NULL OFFSET ON OR ORDER OUTER PRIMARY REFERENCES RIGHT SELECT SET TABLE THEN TO UNION UNIQUE
+    UPDATE USER USING VALUES WHEN WHERE WINDOW WITH""".split()  # noqa: SIM905
+)
 _RANGES = (exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between, exp.Like)
 
 
@@ -68,10 +77,15 @@ def with_index(schema: Schema, table: Table, columns: tuple[str, ...]) -> Schema
 
 def create_index(table: Table, columns: Sequence[str], dialect: str) -> str:
     """In the dialect's quoting; its name is made of the table's and the columns'."""
-    name = exp.to_identifier("_".join([table.name.replace(".", "_"), *columns, "idx"])[:63])
-    target = exp.to_table(table.name, dialect=dialect) if "." in table.name else exp.table_(table.name)
-    listed = ", ".join(exp.to_identifier(column).sql(dialect=dialect) for column in columns)
-    return f"CREATE INDEX {name.sql(dialect=dialect)} ON {target.sql(dialect=dialect)} ({listed})"
+    name = "_".join([*table.name.split("."), *columns, "idx"])[:NAME_CHARACTERS_MAX]
+    target = exp.Table(**dict(zip(("this", "db"), map(_identifier, reversed(table.name.split(".", 1))), strict=False)))
+    listed = ", ".join(_identifier(column).sql(dialect=dialect) for column in columns)
+    return f"CREATE INDEX {_identifier(name).sql(dialect=dialect)} ON {target.sql(dialect=dialect)} ({listed})"
+
+
+def _identifier(name: str) -> exp.Identifier:
+    """Quoted where it is no plain name; a plain one stays as it is, for quotes would make its capitals count."""
+    return exp.to_identifier(name, quoted=not _PLAIN.fullmatch(name) or name.upper() in _RESERVED)
 
 
 def _wanted(statement: exp.Expr, prover: Prover) -> list[Wanted]:

@@ -13,7 +13,7 @@ _DAYS_AGO = (0, 1, 5, 20, 40, 200, 400, 800)
 _AROUND = (-1, 1, -31, 31, -366, 366)
 _TIMES = ("00:00:00", "00:00:00", "12:30:00", "23:59:59")
 _WORDS = (
-    "amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "haven", "iris", "juniper", "kite", "lotus",
+    "amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "haven", "iris", "juniper", "knoll", "lotus",
 )  # fmt: skip
 
 

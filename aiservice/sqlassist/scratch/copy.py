@@ -11,6 +11,7 @@ from aiservice.sqlassist.dialect import Untranslatable, translate
 from aiservice.sqlassist.runner import ROWS_MAX, RUN_S, Rows, RunFailed
 from aiservice.sqlassist.schema import Column, Schema, Table
 from aiservice.sqlassist.scratch.constants import constants_of, tables_of
+from aiservice.sqlassist.scratch.dates import DAY_ARITHMETIC, with_dates
 from aiservice.sqlassist.scratch.duck import run_on_duck
 from aiservice.sqlassist.scratch.guard import STEPS_PER_CALL, Guard
 from aiservice.sqlassist.scratch.rows import ROWS, RowMaker
@@ -91,7 +92,7 @@ class Scratch:
     def run(self, statement: exp.Expr, *, rows_max: int = ROWS_MAX, seconds: float = RUN_S) -> Rows:
         """In SQLite, or where that has no words for it in DuckDB, which counts no steps."""
         try:
-            sql = translate(statement, self._source, "sqlite")
+            sql = self._sql(statement)
             return self._guard.run(sql, rows_max=rows_max, seconds=seconds)
         except Untranslatable:
             pass
@@ -103,6 +104,10 @@ class Scratch:
     def plan(self, statement: exp.Expr) -> str:
         """SQLite's own words for how it will go about a statement, a line a step; raises `RunFailed`."""
         try:
-            return "\n".join(self._guard.explain(translate(statement, self._source, "sqlite")))
+            return "\n".join(self._guard.explain(self._sql(statement)))
         except Untranslatable as error:
             raise RunFailed(str(error)) from None
+
+    def _sql(self, statement: exp.Expr) -> str:
+        dated = with_dates(statement, self._tables) if self._source in DAY_ARITHMETIC else statement
+        return translate(dated, self._source, "sqlite")
