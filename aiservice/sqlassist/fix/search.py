@@ -1,6 +1,7 @@
 """From a text to statements that parse, least changed first."""
 
 import heapq
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -66,6 +67,7 @@ class Search:
         return self.expanded < EXPANDED_MAX and (dialect == self.dialect or dialect in self._likely[:2])
 
     def _begin(self, draft: Draft) -> None:
+        draft = self._quoted(draft)
         foreign = foreign_to(draft.text, self.dialect)
         self._push(draft, self.dialect, FOREIGN_COST if foreign else 0.0)
         likely = [one.dialect for one in detect(draft.text) if one.dialect != self.dialect]
@@ -77,6 +79,24 @@ class Search:
                 self._push(draft, name, 1.6 + 0.05 * rank)
         for cut in shorter(draft):
             self._push(cut, self.dialect, 0.5)
+
+    def _quoted(self, draft: Draft) -> Draft:
+        """Names of the schema that have blanks or hyphens in them take quotes."""
+        quote = _QUOTES.get(self.dialect, '"')
+        text = draft.text
+        odd = [name for name in self._names if (" " in name or "-" in name) and name in text.lower()]
+        for name in sorted(odd, key=len, reverse=True):
+            pattern = rf"(?<![\w'\"`\[.-]){re.escape(name)}(?![\w'\"`\]-])"
+            parts = re.split(r"('(?:[^']|'')*'|\"[^\"]*\"|`[^`]*`|\[[^\]]*\])", text)
+            parts[::2] = [
+                re.sub(pattern, lambda match: quote + match[0] + quote, part, flags=re.IGNORECASE)
+                for part in parts[::2]
+            ]
+            text = "".join(parts)
+        if text == draft.text:
+            return draft
+        why = "A name with blanks or hyphens in it takes quotes."
+        return draft.edited(text, change("quoted_name", draft.text, text, why), 0.5)
 
     def _push(self, draft: Draft, dialect: str, extra: float) -> None:
         if (draft.text, dialect) not in self._seen and draft.text:

@@ -10,6 +10,7 @@ from aiservice.sqlassist.dialect import Untranslatable, foreign_to, translate
 from aiservice.sqlassist.explain import explained
 from aiservice.sqlassist.explain.traps import traps
 from aiservice.sqlassist.fix.functions import known_functions
+from aiservice.sqlassist.fix.grouping import grouped
 from aiservice.sqlassist.fix.model import Draft, Repair, change
 from aiservice.sqlassist.fix.naming import mended
 from aiservice.sqlassist.fix.prose import bare, is_start, statements
@@ -97,7 +98,7 @@ def _mended(case: Case, reading: Repair) -> Mended:
         repair, names = mended(repair, case.schema)
         if names.problems:
             return Mended(repair, names, failure=f"nothing here is called {names.problems[0].name}")
-        repair = witnessed(repair, case)
+        repair = grouped(witnessed(repair, case), case.schema, case.task.dialect)
     return _said(case, repair)
 
 
@@ -116,10 +117,17 @@ def _said(case: Case, repair: Repair) -> Mended:
     elif foreign := foreign_to(given, dialect):
         why = f"{dialect} does not have: {', '.join(foreign)}."
         repair = repair.edited(statement, change("dialect", given, sql, why), 0.0)
+    elif case.task.error and not repair.changes and _spelling(sql) != _spelling(given):
+        why = "The database did not read it as it was; this is the same in plainer words."
+        repair = repair.edited(statement, change("spelling", given, sql, why), 0.0)
     names = resolve(statement, case.schema, dialect)
     if names.problems:
         return Mended(repair, names, sql, failure=f"nothing here is called {names.problems[0].name}")
     return _run(case, Mended(replace(repair, statement=statement), names, sql))
+
+
+def _spelling(sql: str) -> list[str]:
+    return [word.upper or word.text for word in words_of(sql)]
 
 
 def _run(case: Case, found: Mended) -> Mended:
@@ -150,13 +158,15 @@ def _answer(case: Case, ranked: Sequence[Mended]) -> Answer:
         verified.append("resolved")
     if found.is_run:
         verified.append("executed")
-    confidence = round(max(0.05, (0.97 if found.is_run else 0.6) - 0.12 * found.repair.cost), 3)
+    # A question says that more was meant than that it runs.
+    held = 0.45 if case.task.question else 0.97 if found.is_run else 0.6
+    confidence = round(max(0.05, held - 0.12 * found.repair.cost), 3)
     return Answer(
         action="fix",
         dialect=dialect,
         sql=found.sql if changes else _text_of(case),
         confidence=confidence,
-        is_verified=found.is_run and found.repair.cost <= 2.0,
+        is_verified=found.is_run and found.repair.cost <= 2.0 and not case.task.question,
         verified_by=tuple(verified),
         explanation=explained(statement, names, dialect),
         changes=changes,
