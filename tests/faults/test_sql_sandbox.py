@@ -91,13 +91,17 @@ async def test_statements_without_end_are_ended_and_leave_nothing(tmp_path: Path
 async def test_no_process_is_left_when_the_supervisor_is_killed(tmp_path: Path) -> None:
     # There is nobody left to be stopped in order.
     with pytest.raises(ProcessLookupError):
-        async with serving(tmp_path, WORKERS="1") as served:
-            key = await served.new_key()
-            assert (await assist(served, key))[0] == 200
-            everyone = family(served.process.pid)[1:]
-            assert len(everyone) >= 4
-            served.process.kill()
-            await served.process.wait()
-            async with asyncio.timeout(5):
-                while any(map(lives, everyone)):
-                    await asyncio.sleep(0.02)
+        await serve_and_kill(tmp_path)
+
+
+async def serve_and_kill(data_dir: Path) -> None:
+    async with serving(data_dir, WORKERS="1") as served:
+        key = await served.new_key()
+        assert (await assist(served, key))[0] == 200
+        everyone = family(served.process.pid)[1:]
+        assert len(everyone) >= 4
+        served.process.kill()
+        await served.process.wait()
+        async with asyncio.timeout(5):
+            while any(map(lives, everyone)):
+                await asyncio.sleep(0.02)

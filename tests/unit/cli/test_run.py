@@ -22,6 +22,7 @@ READY = re.compile(r"ready on http://127\.0\.0\.1:(\d+)\n")
 @contextmanager
 def running(data_dir: Path, **environ: str) -> Iterator[subprocess.Popen[str]]:
     ours = {"ENVIRONMENT": "development", "DATA_DIR": str(data_dir), "PORT": "0", "WORKERS": "1", "OLLAMA_URL": ""}
+    ours |= {"SQL_SANDBOXES": "1"}
     process = subprocess.Popen(
         [sys.executable, "-m", "aiservice", "run"],
         env={"PATH": os.environ["PATH"], **ours, **environ},
@@ -74,7 +75,8 @@ def test_the_first_run_answers_and_shows_the_keys_and_later_runs_do_not(tmp_path
     with running(tmp_path) as process:
         first = until_ready(process)
         # Beside the three the embedding model's writer may still be at work.
-        eventually(lambda: len(children(process.pid)) == 3)
+        # Supervisor, engine, worker, pool and sandbox.
+        eventually(lambda: len(children(process.pid)) == 5)
         family = children(process.pid)
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(15) == 0
@@ -112,8 +114,9 @@ def test_without_a_model_it_says_so_and_serves(tmp_path):
 def test_nothing_outlives_a_killed_run(tmp_path):
     with running(tmp_path, EMBEDDED_MODEL="off") as process:
         until_ready(process)
+        # Supervisor, worker, pool and sandbox.
+        eventually(lambda: len(children(process.pid)) == 4)
         family = children(process.pid)
-        assert len(family) == 2
         process.kill()
 
         eventually(lambda: not any(lives(pid) for pid in family), within_s=5)

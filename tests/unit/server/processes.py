@@ -122,6 +122,7 @@ def started(folder: Path, *, workers: int = 2, engine: str | None = None, **envi
         "WORKERS": str(workers),
         "DATA_DIR": str(data_dir),
         "EMBEDDED_MODEL": "off" if engine is None else "smollm2",
+        "SQL_SANDBOXES": "0",
         "PYTHONPATH": f"{ROOT}:{folder}",
     }
     command = [sys.executable, str(folder / "main.py")]
