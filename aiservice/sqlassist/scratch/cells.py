@@ -6,11 +6,14 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from aiservice.sqlassist.schema import Column
+from aiservice.sqlassist.scratch.constants import Constant
 
 PLANTED_SHARE = 0.45
 EXACT_SHARE = 0.6
+LEAN_DAYS = 10
 _DAYS_AGO = (0, 1, 5, 20, 40, 200, 400, 800)
 _AROUND = (-1, 1, -31, 31, -366, 366)
+_YEARS = range(1900, 2200)
 _TIMES = ("00:00:00", "00:00:00", "12:30:00", "23:59:59")
 _WORDS = (
     "amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "haven", "iris", "juniper", "knoll", "lotus",
@@ -24,26 +27,40 @@ class CellMaker:
         self._chance = chance
         self._today = today
 
-    def identity(self, column: Column, number: int, planted: Sequence[str | float]) -> Any:
+    def identity(self, column: Column, number: int, planted: Sequence[Constant]) -> Any:
         """A cell that no other number gives."""
-        if number < len(set(planted)):
-            return self.fit(sorted(set(planted), key=str)[number], column)
+        values = list(dict.fromkeys(constant.value for constant in planted))
+        if number < len(values):
+            return self.fit(values[number], column)
         match column.kind:
             case "text" | "json" | "unknown" | "binary":
                 return f"k{number:04}"
             case "date" | "datetime" | "time":
                 return self._moment(column, self._today - timedelta(days=number))
             case _:
-                return number + 1 + len(set(planted))
+                return number + 1 + len(values)
 
-    def cell(self, column: Column, planted: Sequence[str | float]) -> Any:
+    def cell(self, column: Column, planted: Sequence[Constant]) -> Any:
         """A constant, near one, one of the column's known values, or a plain one."""
         if planted and self._chance.random() < PLANTED_SHARE:
-            value = self._chance.choice(planted)
+            value = self._chance.choice(planted).value
             return self.fit(value, column) if self._chance.random() < EXACT_SHARE else self._near(value, column)
         if column.values and self._chance.random() < 0.9:
             return self._chance.choice(column.values)
         return self._plain(column)
+
+    def meeting(self, constant: Constant, column: Column) -> Any:
+        """A cell with which the comparison is true, likely."""
+        value, lean = constant.value, constant.lean
+        if lean and column.kind in ("date", "datetime"):
+            number = _number(value)
+            if isinstance(value, str) or not isinstance(number, int | float):
+                return self._moment(column, _shifted(self._day(value), lean * LEAN_DAYS))
+            # A year, or days ago: more of these is earlier.
+            return self.fit(number + (lean if number in _YEARS else -lean * min(LEAN_DAYS, number)), column)
+        if lean and not isinstance(value, str):
+            return self.fit(value + lean, column)
+        return self.fit(value, column)
 
     def fit(self, value: str | float, column: Column) -> Any:
         """The constant as a cell of this column: a year is a day of that year."""

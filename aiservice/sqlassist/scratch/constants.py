@@ -1,27 +1,44 @@
 """The constants that statements compare columns with, so that rows can be made on which they matter."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from sqlglot import exp
 
 from aiservice.sqlassist.schema import Schema
 
-Constants = Mapping[tuple[str, str], list[str | float]]
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """What a column is compared with; `lean` is 1 where the column is to be more, -1 where it is to be less, else 0."""
+
+    value: str | float
+    lean: int = 0
+
+
+Constants = Mapping[tuple[str, str], Sequence[Constant]]
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Like, exp.ILike, exp.In, exp.Between)
 
 
 def constants_of(schema: Schema, statements: Iterable[exp.Expr]) -> Constants:
     """By table and column in lower case. A column without its table is looked for in all tables of the statement."""
-    found: dict[tuple[str, str], list[str | float]] = {}
+    found: dict[tuple[str, str], list[Constant]] = {}
     for statement in statements:
         aliases = {table.alias_or_name.lower(): table.name for table in statement.find_all(exp.Table)}
         for comparison in statement.find_all(*_COMPARISONS):
             columns = list(comparison.find_all(exp.Column))
             values = [value for one in comparison.find_all(exp.Literal) if (value := _value(one)) is not None]
             for column in columns[:2] if values else ():
+                planted = [Constant(value, _lean(comparison, column)) for value in values]
                 for key in _homes(schema, column, aliases):
-                    found.setdefault(key, []).extend(values)
-    return found
+                    found.setdefault(key, []).extend(planted)
+    return {key: list(dict.fromkeys(values)) for key, values in found.items()}
+
+
+def _lean(comparison: exp.Expr, column: exp.Column) -> int:
+    lean = 1 if isinstance(comparison, exp.GT) else -1 if isinstance(comparison, exp.LT) else 0
+    is_right = any(node is column for node in comparison.args["expression"].walk()) if lean else False
+    return -lean if is_right else lean
 
 
 def tables_of(schema: Schema, statements: Iterable[exp.Expr]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiservice.sqlassist.schema import Column, ForeignKey, Schema, Table
 from aiservice.sqlassist.scratch.cells import CellMaker
-from aiservice.sqlassist.scratch.constants import Constants
+from aiservice.sqlassist.scratch.constants import Constant, Constants
 
 ROWS = 40
 TRIES = 4
@@ -92,9 +92,9 @@ class RowMaker:
             self._part(table, row, number)
         return row
 
-    def _cell(self, column: Column, planted: Sequence[str | float], *, is_eager: bool) -> Any:
+    def _cell(self, column: Column, planted: Sequence[Constant], *, is_eager: bool) -> Any:
         if is_eager and planted:
-            return self._cells.fit(self._chance.choice(planted), column)
+            return self._cells.meeting(self._chance.choice(planted), column)
         if column.is_nullable and self._chance.random() < NULL_SHARE:
             return None
         return self._cells.cell(column, planted)
