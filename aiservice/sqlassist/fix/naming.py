@@ -16,6 +16,12 @@ ROUNDS_MAX = 16
 ALIKE = 60.0
 ALIKE_TABLE = 55.0
 _KINDS = ("table", "alias", "column", "ambiguous")
+_RESERVED = frozenset(
+    """
+    ALL AND AS ASC BY CASE CHECK CREATE DEFAULT DESC DISTINCT ELSE END FOREIGN FROM GROUP HAVING IN INTO IS JOIN NOT
+    NULL ON OR ORDER PRIMARY REFERENCES SELECT SET TABLE THEN TO UNION UNIQUE VALUES WHEN WHERE
+    """.split()  # noqa: SIM905  # a list of words reads better as text
+)
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.Like, exp.ILike, exp.In, exp.GT, exp.LT, exp.GTE, exp.LTE, exp.Between)
 
 
@@ -33,7 +39,7 @@ def mended(repair: Repair, schema: Schema) -> tuple[Repair, Resolution]:
     """A copy in which names were put right one after the other, as far as that goes, and what is left."""
     statement = repair.statement.copy()
     repair = Repair(statement, repair.source, repair.changes, repair.cost)
-    for edit in _unqualified(statement, schema):
+    for edit in [*_unqualified(statement, schema), *_reserved(statement, schema)]:
         repair = repair.edited(statement, edit.change, edit.cost)
     for _ in range(ROUNDS_MAX):
         found = resolve(statement, schema, repair.source)
@@ -97,6 +103,19 @@ def _unqualified(statement: exp.Expr, schema: Schema) -> Iterator[Edit]:
         if column.args.get("db") is not None:
             column.set("db", None)
             column.set("catalog", None)
+
+
+def _reserved(statement: exp.Expr, schema: Schema) -> Iterator[Edit]:
+    """A name that is a keyword everywhere takes quotes, though some parsers do without."""
+    for node in list(statement.find_all(exp.Column, exp.Table)):
+        name = node.this
+        if not isinstance(name, exp.Identifier) or name.quoted or name.this.upper() not in _RESERVED:
+            continue
+        is_known = schema.tables_with(name.this) or schema.table(name.this) is not None
+        if is_known:
+            name.set("quoted", True)
+            why = f"{name.this} is a keyword too; as a name it takes quotes."
+            yield Edit(change("quoted_name", name.this, node.sql(), why), 0.5)
 
 
 def _other_table(table: exp.Table, place: _Place) -> Edit | None:

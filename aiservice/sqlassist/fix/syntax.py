@@ -107,14 +107,13 @@ def tidied(draft: Draft, words: Sequence[Word]) -> Draft:
         if word.upper == "BY" and place and (other is None or other.upper in _CLAUSES or other.text == ")"):
             return stop.drop(place - 1, 2, why="Nothing follows it.", cost=1.1)
         if other is None:
-            unended = word.upper in _UNENDED and len(words) > 1
-            return (
-                stop.drop(place, rule="truncated", why="The statement breaks off here.", cost=1.0) if unended else draft
-            )
+            if word.upper in _UNENDED and place:
+                return stop.drop(place, rule="truncated", why="The statement breaks off here.", cost=1.0)
+            break
         mended = _tidied_pair(stop, place, (word, other))
         if mended is not None:
             return mended
-    return draft
+    return next(_order(stop), draft)
 
 
 def _tidied_pair(stop: Stop, place: int, pair: tuple[Word, Word]) -> Draft | None:
@@ -270,7 +269,7 @@ def _openings(stop: Stop) -> Iterator[Draft]:
             break
     yield stop.drop(closed, rule="bracket", why="The bracket was never opened.", cost=1.1)
     for place in range(closed, 0, -1):
-        is_called = stop.words[place - 1].upper in _CALLED
+        is_called = stop.words[place - 1].upper in _CALLED and stop.words[place].text != "("
         words = [*stop.words[:place], Word("(", "sign", -1, " "), *stop.words[place:]]
         after = text_of(stop.words[place : closed + 1])
         shown = change("bracket", after, f"({after}", "The bracket was closed and not opened.")
@@ -394,6 +393,17 @@ def _stray(stop: Stop) -> Iterator[Draft]:
             yield stop.drop(count - length, length, rule="truncated", why=why, cost=1.0 + 0.4 * (length - 1))
 
 
+def _opens(words: Sequence[Word], place: int) -> bool:
+    """Whether a clause begins with a word, which may also be a name."""
+    upper = words[place].upper
+    after = words[place + 1] if place + 1 < len(words) else None
+    if upper in ("GROUP", "ORDER"):
+        return after is not None and after.upper == "BY"
+    if upper in ("LIMIT", "OFFSET"):
+        return after is not None and after.kind == "number"
+    return upper in ("FROM", "WHERE", "HAVING")
+
+
 def _order(stop: Stop) -> Iterator[Draft]:
     """The clauses of a SELECT in the order that SQL has them."""
     for start, word in enumerate(stop.words):
@@ -405,7 +415,7 @@ def _order(stop: Stop) -> Iterator[Draft]:
             upper = stop.words[end].upper
             if stop.depths[end] == level and (upper in _SET_OPERATIONS or stop.words[end].text == ";"):
                 break
-            if stop.depths[end] == level and upper in _CLAUSES[1:]:
+            if stop.depths[end] == level and _opens(stop.words, end):
                 cuts.append(end)
             end += 1
         parts = [stop.words[a:b] for a, b in zip(cuts, [*cuts[1:], end], strict=True)]
@@ -425,5 +435,5 @@ def _spaced(words: Sequence[Word]) -> Iterator[Word]:
 
 
 _RULES: Sequence[Callable[[Stop], Iterator[Draft]]] = (
-    _quotes, _typos, _names, _spaces, _lists, _brackets, _order, _missing, _stray,
+    _quotes, _typos, _names, _spaces, _lists, _brackets, _missing, _stray,
 )  # fmt: skip
