@@ -110,6 +110,14 @@ class Linker:
         best = max(options, key=lambda mark: (_size(words, mark), mark.kind == "C"), default=None)
         if defined is not None and (best is None or _size(words, defined) >= _size(words, best)):
             return defined
+        if (
+            best is not None
+            and best.kind == "C"
+            and operator is not None
+            and operator.kind in "AS"
+            and best.end == operator.end
+        ):
+            return best
         if operator is not None and (best is None or _size(words, best) < max(_size(words, operator), 1)):
             return operator
         if best is not None and not (best.kind == "V" and operator is not None and best.end <= operator.end):
@@ -171,6 +179,11 @@ class Linker:
             if not tables and len(span) == 1 and span[0].lower in english.HARMLESS:
                 continue
             known = OPERATORS.get(" ".join(word.lower for word in span))
+            is_named = (
+                known is not None and known[0] in "AS" and refs and refs[0][1] >= 1 and not self._governs(words, end)
+            )
+            if is_named:
+                return Mark("C", place, end, span[0].text, refs=tuple(refs))
             if known is not None and (known[0] in "ASKGFdB" or (not tables and refs and refs[0][1] < 1)):
                 continue
             if len(said) > 1 and not tables and refs[:1] and refs[0][1] < 0.75 and self._lexicon.tables(said[:1]):
@@ -182,6 +195,18 @@ class Linker:
                 kind = "C" if not tables else "M" if refs else "T"
                 return Mark(kind, place, end, text, tables=tuple(tables), refs=tuple(refs))
         return None
+
+    def _governs(self, words: Sequence[Word], place: int) -> bool:
+        """Whether a column comes next, which a word like `total` or `highest` then is about."""
+        for word in words[place : place + 8]:
+            known = OPERATORS.get(word.lower)
+            if word.lower in english.HARMLESS or word.text == "," or (known is not None and known[0] in "ASK&fX"):
+                continue
+            if word.kind != "word":
+                return False
+            said = content([word.lower])
+            return bool(self._lexicon.columns(said)) or known is not None
+        return False
 
     def _valued(self, words: Sequence[Word], place: int) -> Mark | None:
         for end in range(min(len(words), place + SPAN_MAX), place, -1):

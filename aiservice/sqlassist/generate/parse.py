@@ -149,10 +149,10 @@ def _query(state: State, select: Sequence[Item], groups: Sequence[Ref]) -> Query
     if any(isinstance(where, Without) for where in state.where):
         state.doubt("without")
     for ordered in order:
-        if ordered.item.ref is not None and not ordered.item.aggregate and state.limit == 1:
+        if ordered.item.ref is not None and not ordered.item.aggregate and state.limit:
             shown = {item.ref.table for item in select if item.ref is not None}
             if shown and ordered.item.ref.table not in shown:
-                state.doubt("far")
+                state.doubt("far" if state.limit == 1 else "duplicates")
     root = state.counted if any(item.aggregate == "count" and item.ref is None for item in select) else ""
     root = root or next((item.ref.table for item in select if item.ref is not None), state.main)
     if state.having or any(one.item.aggregate and one.item.ref is None for one in order):
@@ -172,7 +172,8 @@ def _query(state: State, select: Sequence[Item], groups: Sequence[Ref]) -> Query
     if len({item.ref.table for item in select if item.ref is not None}) == 1 and plain and not group:
         root = next(item.ref.table for item in select if item.ref is not None)
     counts = {item.table for item in select if item.aggregate == "count" and item.ref is None}
-    counts |= {one.item.table for one in (*order, *state.having) if one.item.ref is None and one.item.table}
+    keys = [*(one.item for one in order), *(one.item for one in state.having)]
+    counts |= {item.table for item in keys if item.ref is None and item.table}
     return Query(
         root=root,
         select=tuple(select),

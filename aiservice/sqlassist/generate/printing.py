@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 
-from sqlglot import Dialect, exp
+from sqlglot import exp
 
 from aiservice.sqlassist.generate.dates import Window
 from aiservice.sqlassist.generate.lexicon import Ref
@@ -33,6 +33,18 @@ _AGGREGATES: dict[str, type[exp.AggFunc]] = {
 }  # fmt: skip
 
 
+# Names that have to be quoted in one dialect or another.
+RESERVED = frozenset(
+    """
+    ALL AND ANY AS ASC BETWEEN BY CASE CAST CHECK COLUMN CONSTRAINT CREATE CROSS CURRENT DATABASE DEFAULT DELETE DESC
+    DISTINCT DROP ELSE END ESCAPE EXCEPT EXISTS FALSE FETCH FOR FOREIGN FROM FULL FUNCTION GRANT GROUP GROUPS HAVING IF
+    IN INDEX INNER INSERT INTERSECT INTERVAL INTO IS JOIN KEY LEFT LIKE LIMIT NATURAL NOT NULL OFFSET ON OPTION OR ORDER
+    OUTER OVER PARTITION PLAN PRIMARY RANK READ REFERENCES RIGHT ROW ROWS SCHEMA SELECT SET SYSTEM TABLE THEN TO
+    TRANSACTION TRIGGER TRUE UNION UNIQUE UPDATE USER USING VALUES VIEW WHEN WHERE WINDOW WITH
+    """.split()  # noqa: SIM905  # a list of names reads better as text
+)
+
+
 class Unjoined(Exception):
     """The tables of a plan do not hang together."""
 
@@ -40,10 +52,9 @@ class Unjoined(Exception):
 class Printer:
     """Prints plans over one schema; `keeps_case` quotes names that are not lower case."""
 
-    def __init__(self, schema: Schema, dialect: str, *, keeps_case: bool) -> None:
+    def __init__(self, schema: Schema, *, keeps_case: bool) -> None:
         self._schema = schema
         self._keeps_case = keeps_case
-        self._reserved = Dialect.get_or_raise(dialect).tokenizer_class.KEYWORDS
 
     def print(self, query: Query) -> exp.Query:
         """The statement; raises `Unjoined`."""
@@ -236,7 +247,7 @@ class Printer:
         return exp.column(self._identifier(ref.column))
 
     def _identifier(self, name: str) -> exp.Identifier:
-        is_plain = _PLAIN.fullmatch(name) is not None and name.upper() not in self._reserved
+        is_plain = _PLAIN.fullmatch(name) is not None and name.upper() not in RESERVED
         return exp.to_identifier(name, quoted=not is_plain or (self._keeps_case and name != name.lower()))
 
 

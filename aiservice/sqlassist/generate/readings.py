@@ -57,7 +57,7 @@ def read(case: Case, schema: Schema) -> Readings:
 
 def _readings(case: Case, schema: Schema, marks: Sequence[Mark]) -> Iterator[Reading]:
     dialect = case.task.dialect
-    printer = Printer(schema, dialect, keeps_case=case.live is not None and dialect == "postgres")
+    printer = Printer(schema, keeps_case=case.live is not None and dialect == "postgres")
     seen = set()
     for turn in range(TURNS):
         parsed = parse(lexicon_of(schema), marks, turn)
