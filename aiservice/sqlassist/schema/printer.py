@@ -10,7 +10,8 @@ VALUES_MAX = 5
 VALUE_CHARACTERS_MAX = 40
 TYPE_CHARACTERS_MAX = 40
 _FENCE = re.compile(r"[*/]*(?:\*/|/\*)[*/]*|-{2,}|<[|/]?|[|]?>|\[/?INST\]|#{2,}")
-_QUOTES = str.maketrans({'"': "", "'": "", "`": "", ";": ","})
+_MARKS = str.maketrans({"<": "\u2039", ">": "\u203a", "`": "'"})
+_QUOTES = str.maketrans({'"': "", "'": "", "`": "", ";": ",", "<": "\u2039", ">": "\u203a"})
 
 
 def printed(tables: Iterable[Table]) -> str:
@@ -52,7 +53,8 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _quoted(name: str) -> str:
-    return '"' + cut(name).replace('"', '""') + '"'
+    """A name; one with the marks that prompts are made of is nobody's honest name."""
+    return '"' + cut(name).translate(_MARKS).replace('"', '""') + '"'
 
 
 def _harmless(text: str) -> str:
