@@ -29,9 +29,9 @@ HARMLESS = _words(
     row rows data dataset result results value values many much currently now called named titled
     said following given include including along together if while because about one ones thing things
     happen happens happened happening occur occurs occurred occurring exist exists located situated based
-    calculate compute determine identify retrieve fetch select report output specify times per-se same own self
-    person people individual individuals using whether say says letter letters word words string strings please.
-    each-other inclusive s re ve ll t
+    calculate compute determine identify retrieve fetch select report output specify times same own self
+    person people individual individuals using whether say says letter letters word words string strings
+    inclusive s re ve ll t
     """
 )
 # Verbs that tie one thing to another; which things they are the keys say.
@@ -155,15 +155,15 @@ _ALIKE = (
     "worker employee staff", "client customer", "phone telephone", "mail email", "zip postal", "price cost",
     "quantity qty", "amount amt", "salary wage pay", "movie film", "car vehicle auto", "physician doctor",
     "pupil student", "teacher instructor", "author writer", "cuisine food dish", "address addr", "department dept",
-    "company firm", "weight weigh", "city town", "identifier id", "begin start", "close closing", "symbol ",
+    "company firm", "weight weigh", "city town", "identifier id", "begin start", "close closing",
 )  # fmt: skip
 SYNONYMS: Mapping[str, str] = {word: line.split()[0] for line in _ALIKE for word in line.split()}
 ABBREVIATIONS: Mapping[str, str] = {
     "fname": "first name", "lname": "last name", "mname": "middle name", "dob": "birth date", "qty": "quantity",
     "amt": "amount", "num": "number", "no": "number", "nr": "number", "addr": "address", "tel": "phone", "desc":
     "description",
-    "cust": "customer", "emp": "employee", "dept": "department", "stu": "student", "tx": "transaction",
-    "prod": "product", "cat": "category", "ccy": "currency", "yr": "year", "mgr": "manager", "ctry": "country",
+    "cust": "customer", "emp": "employee", "dept": "department", 
+    "prod": "product", "cat": "category", "yr": "year", "mgr": "manager", "ctry": "country",
     "surname": "last name", "lastname": "last name", "firstname": "first name", "ids": "id",
 }  # fmt: skip
 NUMBERS: Mapping[str, int] = {

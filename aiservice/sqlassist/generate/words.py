@@ -62,7 +62,7 @@ def words_of(text: str) -> Sequence[Word]:
 
 
 def _split(part: str) -> list[Word]:
-    """`singer's` is `singer` and `s`; `don't` is `do` and `not`."""
+    """`doctor's` is `doctor` and `'s`; `don't` is `do` and `not`."""
     lower = part.lower().replace("’", "'")
     if lower in NUMBERS:
         return [Word(str(NUMBERS[lower]), "number", str(NUMBERS[lower]))]
