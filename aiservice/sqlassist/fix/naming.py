@@ -97,6 +97,7 @@ def _unqualified(statement: exp.Expr, schema: Schema) -> Iterator[Edit]:
             before, known = table.sql(), table.name
             table.set("db", None)
             table.set("catalog", None)
+            table.set("this", identifier(known))
             why = f"No schema is called {before.rpartition('.')[0] or 'so'}; the table {known} is there without it."
             yield Edit(change("qualifier", before, table.sql(), why), 0.1)
     for column in statement.find_all(exp.Column):

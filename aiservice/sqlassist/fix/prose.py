@@ -1,7 +1,7 @@
 """What models and people write around a statement, and in it, that is no SQL."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from aiservice.sqlassist.fix.model import Draft, change
 from aiservice.sqlassist.fix.words import Word, text_of, words_of
@@ -21,6 +21,7 @@ _GLYPHS = str.maketrans(
         "\u200c": "", "\u200d": "", "\u2060": "",
     }
 )  # fmt: skip
+_STRING = re.compile(r"('(?:[^']|'')*')")
 _LABEL = re.compile(
     r"^\s*(?:\#+\s*)?(?:[Hh]ere(?:'s| is)[^:\n]*|[Aa]nswer|A|[Oo]utput|[Rr]esult|[Rr]esponse|"
     r"(?:the )?(?:corrected |final )?(?:(?:SQL|sql)(?:ite)?(?: [Qq]uery| [Ss]tatement)?|[Qq]uery))\s*:\s*(?=\S)"
@@ -92,10 +93,27 @@ def _marks(draft: Draft) -> Draft:
     return draft.edited(text, change("marks", draft.text, text, "Marks of chat or web pages are no SQL."), 0.1)
 
 
-def _glyphs(draft: Draft) -> Draft:
-    text = draft.text.translate(_GLYPHS)
+def has_glyphs(text: str) -> bool:
+    """Whether typographers' signs stand outside of the strings."""
+    return _outside(text, _plain_signs) != text
+
+
+def _outside(text: str, rule: Callable[[str], str]) -> str:
+    """The text changed by a rule, but for what stands in single quotes."""
+    parts = _STRING.split(text)
+    parts[::2] = [rule(part) for part in parts[::2]]
+    return "".join(parts)
+
+
+def _plain_signs(text: str) -> str:
+    text = text.translate(_GLYPHS)
     for entity, sign in _ENTITIES:
         text = text.replace(entity, sign)
+    return text
+
+
+def _glyphs(draft: Draft) -> Draft:
+    text = _outside(draft.text, _plain_signs)
     if text == draft.text:
         return draft
     why = "Typographic quotes, dashes and HTML's signs are none of SQL's."
@@ -103,12 +121,8 @@ def _glyphs(draft: Draft) -> Draft:
 
 
 def _escapes(draft: Draft) -> Draft:
-    """Outside strings: there a backslash may be meant."""
-    pieces, is_string = [], False
-    for part in re.split(r"('(?:[^']|'')*')", draft.text):
-        pieces.append(part if is_string else _ESCAPES.sub(r"\1", part))
-        is_string = not is_string
-    text = "".join(pieces)
+    """Outside of strings: there a backslash may be meant."""
+    text = _outside(draft.text, lambda part: _ESCAPES.sub(r"\1", part))
     if text == draft.text:
         return draft
     return draft.edited(text, change("markdown", draft.text, text, "Markdown's backslashes are no SQL."), 0.1)

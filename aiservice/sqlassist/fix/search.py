@@ -25,7 +25,10 @@ FOREIGN_COST = 1.2
 _OTHERS = ("mysql", "tsql", "bigquery", "postgres", "duckdb", "snowflake", "oracle")
 _ESCAPING = frozenset({"mysql", "bigquery", "snowflake", "databricks", "spark", "hive", "clickhouse"})
 _QUOTES: Mapping[str, str] = {"mysql": "`", "bigquery": "`", "databricks": "`", "spark": "`", "hive": "`"}
-_NO_STATEMENTS = (exp.Command, exp.Alias, exp.Column, exp.Semicolon, exp.Literal, exp.Paren, exp.Identifier)
+_STATEMENTS = (
+    exp.Query, exp.DML, exp.DDL, exp.Drop, exp.Alter, exp.TruncateTable, exp.Merge, exp.Values, exp.Grant, exp.Describe,
+    exp.Pragma, exp.Transaction, exp.Commit, exp.Rollback, exp.Set, exp.Use,
+)  # fmt: skip
 
 
 @dataclass
@@ -133,7 +136,7 @@ def _parsed(text: str, dialect: str) -> tuple[exp.Expr | None, int | None]:
         return None, _offset(text, error)
     except (SqlglotError, RecursionError):
         return None, None
-    if len(found) != 1 or isinstance(found[0], _NO_STATEMENTS):
+    if len(found) != 1 or not isinstance(found[0], _STATEMENTS):
         return None, None
     if any(not select.expressions for select in found[0].find_all(exp.Select)):
         return None, None

@@ -13,7 +13,7 @@ from aiservice.sqlassist.fix.functions import known_functions
 from aiservice.sqlassist.fix.grouping import grouped
 from aiservice.sqlassist.fix.model import Draft, Repair, change
 from aiservice.sqlassist.fix.naming import mended
-from aiservice.sqlassist.fix.prose import bare, is_start, statements
+from aiservice.sqlassist.fix.prose import bare, has_glyphs, is_start, statements
 from aiservice.sqlassist.fix.search import Search, parses
 from aiservice.sqlassist.fix.witness import witnessed
 from aiservice.sqlassist.fix.words import words_of
@@ -66,7 +66,8 @@ def _draft(case: Case) -> Draft:
     if len(query) > gate.STATEMENT_CHARACTERS_MAX:
         gate.parse(query, dialect)
     whole = query.strip().rstrip(";").rstrip()
-    draft = Draft(whole) if parses(whole, dialect) is not None else bare(query)
+    is_plain = not has_glyphs(whole) and parses(whole, dialect) is not None
+    draft = Draft(whole) if is_plain else bare(query)
     parts = statements(draft.text)
     if not parts:
         raise StatementRefused("The query is empty; send one SQL statement.", param="query")

@@ -30,7 +30,7 @@ def witnessed(repair: Repair, case: Case) -> Repair:
     for edit in _spelled(statement, case.task.question or ""):
         repair = repair.edited(statement, edit.change, edit.cost)
     names = resolve(statement, case.schema, repair.source)
-    for edit in [*_dates(statement, names), *_keys(statement, names, case.schema)]:
+    for edit in [*_dates(statement, names), *_keys(statement, names, case)]:
         repair = repair.edited(statement, edit.change, edit.cost)
     if case.task.question and case.live is not None:
         for edit in _unasked(statement, case):
@@ -80,8 +80,9 @@ def _compared(statement: exp.Expr, names: Resolution) -> Iterator[tuple[exp.Colu
             yield column, literal, known[1]
 
 
-def _keys(statement: exp.Expr, names: Resolution, schema: Schema) -> Iterator[Edit]:
+def _keys(statement: exp.Expr, names: Resolution, case: Case) -> Iterator[Edit]:
     """A key that is compared with a text which is the name of what it points to: the name is asked for there."""
+    schema, question = case.schema or Schema(()), _plain(case.task.question or "")
     for column, literal, known in list(_compared(statement, names)):
         home = names.of(column)
         pair, select = column.parent, column.find_ancestor(exp.Select)
@@ -89,7 +90,7 @@ def _keys(statement: exp.Expr, names: Resolution, schema: Schema) -> Iterator[Ed
             continue
         key = next((one for one in home[0].foreign_keys if one.columns == (known.name,)), None)
         target = None if key is None else schema.table(key.table)
-        label = None if target is None or literal.name in known.values else _label_of(target, literal.name)
+        label = None if target is None or literal.name in known.values else _label_of(target, literal.name, question)
         if key is None or target is None or label is None or known.kind not in ("text", "integer", "unknown"):
             continue
         before = pair.sql()
@@ -110,14 +111,14 @@ def _select_key(pair: exp.EQ, key: ForeignKey, named: tuple[Table, Column, exp.L
     pair.replace(exp.In(this=column.copy(), query=exp.Subquery(this=query)))
 
 
-def _label_of(table: Table, text: str) -> Column | None:
+def _label_of(table: Table, text: str, question: str) -> Column | None:
     """The column that has the text among its values, else the one that is called a name or a title."""
     keys = set(table.primary_key) | {name for key in table.foreign_keys for name in key.columns}
     columns = [one for one in table.columns if one.kind in ("text", "unknown") and one.name not in keys]
     holding = [one for one in columns if text in one.values]
     if holding:
         return holding[0]
-    if not re.search(r"[ a-z]", text):
+    if not re.search(r"[ a-z]", text) or (question and _plain(text) not in question):
         return None
     named = [one for label in _LABELS for one in columns if label in one.name.lower()]
     return named[0] if named else None
