@@ -11,7 +11,7 @@ from aiservice.api.fields import ModelName
 from aiservice.api.parse import refuse_nul
 from aiservice.api.surfaces import shown_id
 from aiservice.cache import CachePolicy
-from aiservice.core.errors import EngineError, FieldInvalid, ModelUnknown
+from aiservice.core.errors import EngineError, FieldInvalid, ModelUnknown, RouteUnknown
 from aiservice.core.types import Generation, Message
 from aiservice.engines.llamacpp import ENGINE_NAME as EMBEDDED
 from aiservice.gateway import Consultant, Spent, Visit
@@ -109,6 +109,8 @@ class SqlDoor(Door[SqlRequest, Task]):
     )
 
     async def prepared(self, request: SqlRequest, visit: Visit) -> Task:
+        if self.rooms.settings.sql.sandboxes == 0:
+            raise RouteUnknown("SQL assist is switched off here (SQL_SANDBOXES=0).")
         if not request.query.strip():
             raise FieldInvalid("query is empty; it takes a question (generate) or a statement.", param="query")
         for name in ("query", "schema", "error", "question", "context"):

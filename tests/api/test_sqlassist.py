@@ -200,3 +200,14 @@ async def test_a_database_that_is_gone_is_503(client: Client, library: str, tmp_
 async def test_a_key_without_the_scope_is_turned_away(service: Service):
     client = await service.with_key(scopes=["generate"])
     assert (await refused(client, "explain", "SELECT 1"))[:2] == (403, "keys.not_allowed")
+
+
+class TestSwitchedOff:
+    """An operator may do without."""
+
+    @pytest.fixture
+    def environ(self, environ: dict[str, str]) -> dict[str, str]:
+        return environ | {"SQL_SANDBOXES": "0"}
+
+    async def test_it_is_said(self, client: Client):
+        assert (await refused(client, "explain", "SELECT 1"))[:2] == (404, "request.route_unknown")
