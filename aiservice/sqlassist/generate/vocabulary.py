@@ -152,17 +152,17 @@ INVERTED = frozenset({"birth", "birthday", "dob", "birthdate", "born"})
 # Words of one meaning; the first is what they are compared by.
 _ALIKE = (
     "gender sex", "nation country nationality", "store shop", "animal pet", "kind type category sort", "title name",
-    "worker employee staff", "client customer", "phone telephone", "mail email", "zip postal", "price cost",
-    "quantity qty", "amount amt", "salary wage pay", "movie film", "car vehicle auto", "physician doctor",
-    "pupil student", "teacher instructor", "author writer", "cuisine food dish", "address addr", "department dept",
-    "company firm", "weight weigh", "city town", "identifier id", "begin start", "close closing",
+    "employee worker staff", "customer client", "phone telephone", "mail email", "zip postal", "price cost",
+    "quantity qty", "amount amt", "salary wage pay", "film movie", "car vehicle auto", "doctor physician",
+    "student pupil", "teacher instructor", "author writer", "cuisine food dish", "address addr", "department dept",
+    "company firm", "weight weigh", "city town", "id identifier", "begin start", "close closing",
 )  # fmt: skip
 SYNONYMS: Mapping[str, str] = {word: line.split()[0] for line in _ALIKE for word in line.split()}
 ABBREVIATIONS: Mapping[str, str] = {
     "fname": "first name", "lname": "last name", "mname": "middle name", "dob": "birth date", "qty": "quantity",
     "amt": "amount", "num": "number", "no": "number", "nr": "number", "addr": "address", "tel": "phone", "desc":
     "description",
-    "cust": "customer", "emp": "employee", "dept": "department", 
+    "cust": "customer", "emp": "employee", "dept": "department",
     "prod": "product", "cat": "category", "yr": "year", "mgr": "manager", "ctry": "country",
     "surname": "last name", "lastname": "last name", "firstname": "first name", "ids": "id",
 }  # fmt: skip
