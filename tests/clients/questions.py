@@ -32,6 +32,8 @@ SAID: Mapping[str, object] = {
     "input": "Hello",
     "prompt": "Hello",
     "max_tokens": 16,
+    "query": "SELECT name FROM person",
+    "schema": "person(id, name)",
 }
 
 
@@ -57,7 +59,7 @@ class Questioner:
         self._document: Mapping[str, Any] = schema.raw_schema
         self._source = random.Random(seed)
         self._seed = seed
-        self._key = service.new_key(scopes=["generate", "usage:read", "keys:write"])
+        self._key = service.new_key(scopes=["generate", "sql", "usage:read", "keys:write"])
         self._narrow_key = service.new_key(scopes=["nexus:read"])
         self._known = _things(service, self._key)
         self.operations = [result.ok() for result in schema.get_all_operations()]
