@@ -14,7 +14,7 @@ from aiservice.sqlassist.schema.selected import selected
 from aiservice.sqlassist.schema.tokens import ESCAPING, Script, names_in, scan
 from aiservice.sqlassist.schema.types import cut, listed_values
 
-KEPT = 64
+KEPT = 8
 _IS_DDL = re.compile(r"\bcreate\s+(or\s+replace\s+)?(\w+\s+){0,3}(table|view)\b", re.IGNORECASE)
 _NAMED = ("word", "name", "text")
 # What else a dump has: it says nothing about tables.

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 from aiservice.sqlassist.schema.model import Column, ForeignKey, Schema, Table
 
@@ -11,6 +12,7 @@ _HUMPS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[_\s.-]+")
 _KEY_WORDS = frozenset({"id", "code", "key", "no", "number", "uuid", "num"})
 
 
+@lru_cache(maxsize=65_536)
 def tokens(name: str) -> tuple[str, ...]:
     """The words of a name: `sbTxCustId` and `tx_cust_id` are both several, lower case."""
     return tuple(part.lower() for part in _HUMPS.split(name) if part)

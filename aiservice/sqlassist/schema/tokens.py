@@ -117,20 +117,22 @@ def scan(text: str, dialect: str) -> Script:
     script = Script(text)
     is_escaping = dialect in ESCAPING
     tokens, comments = script.tokens, script.comments
+    words: dict[str, tuple[str, str]] = {}  # each word's text is kept once
     for match in _pattern(is_escaping, text.count("$") <= DOLLARS_MAX).finditer(text):
         kind, found = match.lastgroup, match[0]
         start, end = match.span()
         if kind in ("word", "sign"):
             if found in "'\"`":
                 raise script.invalid(start, "a quote is not closed")
-            tokens.append(Token("word" if kind == "word" else "sign", found, found.upper(), start, end))
+            text_of, upper = words.get(found) or words.setdefault(found, (found, found.upper()))
+            tokens.append(Token("word" if kind == "word" else "sign", text_of, upper, start, end))
         elif kind == "comment":
             comments.setdefault(len(tokens) - 1, []).append((_remark(found), start))
         elif kind == "name":
             tokens.append(Token("name", found[1:-1].replace(found[0] * 2, found[0]), "", start, end))
         elif kind in ("text", "escaped"):
-            words = found[found.index("'") + 1 : -1].replace("''", "'")
-            tokens.append(Token("text", _ESCAPE.sub(r"\1", words) if is_escaping else words, "", start, end))
+            inner = found[found.index("'") + 1 : -1].replace("''", "'")
+            tokens.append(Token("text", _ESCAPE.sub(r"\1", inner) if is_escaping else inner, "", start, end))
         elif kind == "number":
             tokens.append(Token("number", found, "", start, end))
         elif kind == "end":

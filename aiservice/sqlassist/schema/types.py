@@ -1,6 +1,7 @@
 """What matters about a column's type, and which texts may stand for data."""
 
 import re
+from functools import lru_cache
 
 from aiservice.sqlassist.schema.model import Kind
 
@@ -28,6 +29,7 @@ _LISTED = re.compile(
 )
 
 
+@lru_cache(maxsize=4_096)
 def kind_of(type_text: str) -> Kind:
     """The kind of a type, whatever the dialect that spells it."""
     text = type_text.upper().strip()

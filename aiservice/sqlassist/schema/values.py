@@ -111,7 +111,7 @@ class ValueIndex:
         return [other for other in best if fuzz.ratio(word, other) >= NEAR_WORD]
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)
 def index_of(schema: Schema) -> ValueIndex:
     """The index of a schema, made once."""
     return ValueIndex(schema)
