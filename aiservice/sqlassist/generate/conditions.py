@@ -38,6 +38,11 @@ def _clause_end(state: State, start: int) -> int:
 
 
 def _negated(state: State, start: int, end: int) -> bool:
+    if state.kinds[start + 1 : start + 2] == ["V"] and any(
+        ref.table == state.main for ref, _ in state.marks[start + 1].values
+    ):
+        # `non-red`: only the one word.
+        end = start + 2
     part = "".join(state.kinds[start:end])
     tables = [place for place in range(start, end) if state.kinds[place] in "TM" and state.marks[place].tables]
     tables = [place for place in tables if state.marks[place].tables[0] != state.main]

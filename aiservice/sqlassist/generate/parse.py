@@ -8,6 +8,7 @@ from aiservice.sqlassist.generate.lexicon import Lexicon, Ref, content
 from aiservice.sqlassist.generate.link import Mark
 from aiservice.sqlassist.generate.ordering import take_order, take_superlatives, take_top
 from aiservice.sqlassist.generate.plan import Item, Order, Query, Without, tables_of
+from aiservice.sqlassist.generate.ratios import ratio_of
 from aiservice.sqlassist.generate.selection import take_groups, take_select
 from aiservice.sqlassist.generate.state import SKIP, State
 from aiservice.sqlassist.joins import path_between
@@ -36,6 +37,9 @@ def parse(lexicon: Lexicon, marks: Sequence[Mark], turn: int) -> Parsed | None:
         state.doubt("guess")
     if not state.main:
         return None
+    share = ratio_of(lexicon, state.marks, state.main)
+    if share is not None:
+        return _parsed(share[0], share[1])
     counted = state.find(f"K{SKIP}X?{SKIP}V*{SKIP}[TM]")
     if counted is not None:
         state.counted = state.marks[counted.end() - 1].tables[0] if state.marks[counted.end() - 1].tables else ""
@@ -47,12 +51,16 @@ def parse(lexicon: Lexicon, marks: Sequence[Mark], turn: int) -> Parsed | None:
     select, groups = take_select(state, groups)
     if not select:
         return None
-    query = _query(state, select, groups)
+    return _parsed(_query(state, select, groups), state)
+
+
+def _parsed(query: Query, state: State) -> Parsed:
+    """The plan with what it left over."""
     missing = tuple(mark.text for mark, kind in zip(state.marks, state.kinds, strict=True) if kind == "u")
     for match in list(state.each(f"y{SKIP}[T_]")):
         state.kinds[match.start()] = "_"
     left = tuple(mark.text for mark, kind in zip(state.marks, state.kinds, strict=True) if kind in _LEFT)
-    return Parsed(query, missing, left, tuple(state.doubts), turn)
+    return Parsed(query, missing, left, tuple(state.doubts), state.turn)
 
 
 def _distributed(lexicon: Lexicon, marks: Sequence[Mark]) -> Sequence[Mark]:

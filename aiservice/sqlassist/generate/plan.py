@@ -18,6 +18,7 @@ class Item:
     is_distinct: bool = False
     table: str = ""
     formula: exp.Expr | None = None
+    ratio: "Ratio | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,14 @@ class Best:
 
 
 Where = Condition | Either | Versus | Without | Given | Best
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """The rows that meet all of `upper` by those that meet all of `lower`, of any row where that is empty."""
+
+    upper: tuple[Where, ...]
+    lower: tuple[Where, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ class Printer:
 
     def _select(self, query: Query, where: Sequence[Where]) -> exp.Select:
         needed = [query.root, *_tables(query), *(name for part in where for name in tables_of(part))]
-        select = exp.select(*(self._item(item) for item in query.select)).from_(self._table(query.root))
+        select = exp.select(*(self._item(query, item) for item in query.select)).from_(self._table(query.root))
         for table, condition in self._joins(query.root, list(dict.fromkeys(needed))):
             select = select.join(table, on=condition)
         for part in where:
@@ -76,10 +76,10 @@ class Printer:
             select = select.group_by(*(self._column(ref) for ref in refs))
         for having in query.having:
             value = exp.Literal.number(having.value)
-            select = select.having(_COMPARISONS[having.operator](this=self._item(having.item), expression=value))
+            select = select.having(_COMPARISONS[having.operator](this=self._item(query, having.item), expression=value))
         for order in query.order:
             select = select.order_by(
-                exp.Ordered(this=self._item(order.item), desc=order.is_descending, nulls_first=False)
+                exp.Ordered(this=self._item(query, order.item), desc=order.is_descending, nulls_first=False)
             )
         if query.limit is not None:
             select = select.limit(query.limit)
@@ -120,7 +120,14 @@ class Printer:
             )
         )
 
-    def _item(self, item: Item) -> exp.Expr:
+    def _item(self, query: Query, item: Item) -> exp.Expr:
+        if item.ratio is not None:
+            upper, lower = self._counted(query, item.ratio.upper), self._counted(query, item.ratio.lower)
+            return exp.Div(
+                this=exp.cast(upper, "double"),
+                expression=exp.Nullif(this=lower, expression=exp.Literal.number(0)),
+                typed=False,
+            )
         if item.formula is not None:
             return self._given(item.table, item.formula)
         if item.ref is None:
@@ -131,6 +138,12 @@ class Printer:
         if item.is_distinct:
             column = exp.Distinct(expressions=[column])
         return _AGGREGATES[item.aggregate](this=column)
+
+    def _counted(self, query: Query, where: Sequence[Where]) -> exp.Expr:
+        if not where:
+            return exp.Count(this=exp.Star())
+        case = exp.Case().when(exp.and_(*(self._where(query, one) for one in where)), exp.Literal.number(1))
+        return exp.Sum(this=case.else_(exp.Literal.number(0)))
 
     def _where(self, query: Query, part: Where) -> exp.Expr:
         match part:

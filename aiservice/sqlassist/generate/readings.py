@@ -1,5 +1,6 @@
 """The machine's own readings of a question, each as a statement of the asked dialect."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ from aiservice.sqlassist.generate.printing import Printer, Unjoined
 from aiservice.sqlassist.generate.words import words_of
 from aiservice.sqlassist.names import resolve
 from aiservice.sqlassist.schema import Schema, index_of
+
+# A sentence that says how texts are to be compared; values are found whatever their case.
+_MATCHING = re.compile(r"(?:^|(?<=[.?!;]))\s*match\b[^.?!]*\binsensitiv\w*[^.?!]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ def marks_of(question: str, context: str | None, schema: Schema, database: str =
     """What each word of the question stands for."""
     lexicon = lexicon_of(schema)
     linker = Linker(lexicon, index_of(schema), definitions_of(context, lexicon), f"{context or ''} {database}")
-    return linker.marks(words_of(question))
+    return linker.marks(words_of(_MATCHING.sub("", question)))
 
 
 def read(case: Case, schema: Schema) -> Readings:

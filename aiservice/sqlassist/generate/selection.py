@@ -7,7 +7,9 @@ from aiservice.sqlassist.generate.lexicon import Ref
 from aiservice.sqlassist.generate.plan import Item
 from aiservice.sqlassist.generate.state import SKIP, State
 
-_RETURNS = frozenset({"return", "give", "list", "show", "find", "display", "provide", "include"})
+_RETURNS = frozenset({"return", "give", "list", "show", "find", "display", "provide"})
+# What makes of such a sentence one that asks for more than the first did.
+_MORE = frozenset({"well", "also", "too", "include", "additionally"})
 _OVER = "[wrphf2_]*"
 
 
@@ -87,7 +89,8 @@ def _projection(state: State) -> int:
     for place, mark in enumerate(state.marks):
         is_first = bool(place) and state.marks[place - 1].kind == "."
         is_return = mark.kind == "w" and is_first and mark.text.lower() in _RETURNS
-        if is_return and re.search("[CKAF]", "".join(state.kinds[place:])):
+        is_more = any(one.text.lower() in _MORE for one in state.marks[place:])
+        if is_return and not is_more and re.search("[CKAF]", "".join(state.kinds[place:])):
             return place
     return 0
 

@@ -30,7 +30,8 @@ HARMLESS = _words(
     said following given include including along together if while because about one ones thing things
     happen happens happened happening occur occurs occurred occurring exist exists located situated based
     calculate compute determine identify retrieve fetch select report output specify times same own self
-    person people individual individuals using whether say says letter letters word words string strings
+    person people individual individuals overall insensitively sensitively using whether say says letter
+    letters word words string strings
     inclusive s re ve ll t
     """
 )

@@ -68,6 +68,9 @@ RIGHT = [
     ("bicycles", "What is the sum of the quantity of sales for each customer?", "SELECT name, sum(quantity) FROM customer JOIN sale USING (customer_id) GROUP BY customer_id"),
     ("bicycles", "Which towns have customers who bought black bicycles?", "SELECT DISTINCT town FROM customer JOIN sale USING (customer_id) JOIN bicycle USING (bicycle_id) WHERE color = 'black'"),
     ("bicycles", "How many sales of red bicycles are there?", "SELECT count(*) FROM sale JOIN bicycle USING (bicycle_id) WHERE color = 'red'"),
+    ("bicycles", "What is the ratio of red bicycles to blue bicycles?", "SELECT 1.0"),
+    ("bicycles", "What is the ratio of bicycles with a price above 1000 to bicycles with a price below 1000?", "SELECT 1.0"),
+    ("library", "What is the proportion of novel books out of all books?", "SELECT 0.5"),
 ]  # fmt: skip
 
 REFUSED = [
