@@ -5,13 +5,13 @@ An index is named only where the statement takes fewer steps on a copy that has 
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from sqlglot import exp
 
 from aiservice.sqlassist.optimize.ground import Ground, conjuncts, where_of
 from aiservice.sqlassist.optimize.proof import Prover
-from aiservice.sqlassist.schema import Schema, Table
+from aiservice.sqlassist.schema import Table
 
 COLUMNS_MAX = 3
 TRIED_MAX = 3
@@ -50,12 +50,12 @@ def indexes_for(statement: exp.Expr, prover: Prover) -> Iterator[str]:
     candidates = [(table, columns) for table, columns in candidates if not is_covered(table, columns)][:TRIED_MAX]
     if not candidates:
         return
-    schema, before = prover.schema, prover.steps_with(prover.schema, statement)
-    for table, columns in candidates:
-        tried = with_index(schema, table, columns)
-        after = None if before is None else prover.steps_with(tried, statement)
+    before = prover.steps(statement)
+    for table, columns in candidates if before is not None else ():
+        prover.add_index(table.name, columns)
+        after = prover.steps(statement)
         if before is not None and after is not None and after < before * (1 - GAIN):
-            schema, before = tried, after
+            before = after
             yield create_index(table, columns, prover.dialect)
 
 
@@ -68,11 +68,6 @@ def is_covered(table: Table, columns: Sequence[str]) -> bool:
             return True
     keys = (table.primary_key, *table.unique)
     return any(key and [name.lower() for name in key] == lower[: len(key)] for key in keys)
-
-
-def with_index(schema: Schema, table: Table, columns: tuple[str, ...]) -> Schema:
-    indexed = replace(table, indexes=(*table.indexes, columns))
-    return Schema(tuple(indexed if one.name == table.name else one for one in schema.tables))
 
 
 def create_index(table: Table, columns: Sequence[str], dialect: str) -> str:

@@ -18,6 +18,7 @@ from aiservice.sqlassist.scratch import Scratch, open_scratch
 COPIES = ((11, 40), (12, 40), (13, 25), (14, 2), (15, 0))
 # The copies that costs are measured on; the next where a statement takes too long on one.
 LARGE = ((21, 400), (22, 80))
+SECOND = (23, 150)
 RUN_S = 0.25
 COMPARED_MAX = 20_000
 STEPS_PER_CALL = 20
@@ -81,20 +82,29 @@ class Prover:
         except RunFailed:
             return None
 
-    def steps_with(self, schema: Schema, statement: exp.Expr) -> float | None:
-        """What a statement costs in SQLite's steps on a large copy of another form of the schema, say with an index."""
-        with open_scratch(
-            schema,
-            self.dialect,
-            statements=(self.statement,),
-            seed=LARGE[0][0],
-            rows=LARGE[0][1],
-            steps_per_call=STEPS_PER_CALL,
-        ) as copy:
-            try:
-                return copy.run(statement, rows_max=COMPARED_MAX, seconds=RUN_S).steps
-            except RunFailed:
-                return None
+    def steps(self, statement: exp.Expr) -> int | None:
+        """What a statement costs in SQLite's steps on the large copy."""
+        try:
+            return (
+                None if self._large is None else self._large.run(statement, rows_max=COMPARED_MAX, seconds=RUN_S).steps
+            )
+        except RunFailed:
+            return None
+
+    def add_index(self, table: str, columns: Sequence[str]) -> None:
+        """Puts an index on the large copy, where it stays."""
+        if self._large is not None:
+            self._large.add_index(table, columns)
+
+    def is_cheaper_again(self, statement: exp.Expr, rewrite: exp.Expr) -> bool:
+        """Whether a rewrite is no dearer on other rows either: SQLite's plan depends on them."""
+        if self.live is not None:
+            return True
+        try:
+            steps = [self._second.run(one, rows_max=COMPARED_MAX, seconds=RUN_S).steps for one in (statement, rewrite)]
+        except RunFailed:
+            return False
+        return steps[0] is not None and steps[1] is not None and steps[1] <= steps[0]
 
     @cached_property
     def _copies(self) -> Sequence[Scratch]:
@@ -110,6 +120,10 @@ class Prover:
                 continue
             return copy
         return None
+
+    @cached_property
+    def _second(self) -> Scratch:
+        return self._open(*SECOND)
 
     def _open(self, seed: int, rows: int) -> Scratch:
         opened = open_scratch(

@@ -86,7 +86,7 @@ class Search:
             after = self.prover.cost(rewrite.statement)
             if after is None or after.cost >= self.cost.cost * (1 - GAIN):
                 continue
-            if self.prover.is_equal(rewrite.statement):
+            if self.prover.is_equal(rewrite.statement) and self.prover.is_cheaper_again(self.best, rewrite.statement):
                 self.best, self.cost = rewrite.statement, after
                 self.changes.append(rewrite.change)
                 return True

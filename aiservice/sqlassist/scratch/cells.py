@@ -19,6 +19,8 @@ _WORDS = (
     "amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "haven", "iris", "juniper", "knoll", "lotus",
 )  # fmt: skip
 
+_TEXTS = (*_WORDS, "", *_WORDS[:3])
+
 
 class CellMaker:
     """Cells that fit a column's kind; `today` is where dates without a constant are near."""
@@ -26,6 +28,7 @@ class CellMaker:
     def __init__(self, chance: random.Random, today: date) -> None:
         self._chance = chance
         self._today = today
+        self._days = [today - timedelta(days=days) for days in _DAYS_AGO]
 
     def identity(self, column: Column, number: int, planted: Sequence[Constant]) -> Any:
         """A cell that no other number gives."""
@@ -121,22 +124,24 @@ class CellMaker:
         return at if column.kind == "time" else f"{day.isoformat()} {at}"
 
     def _plain(self, column: Column) -> Any:
-        chance = self._chance
+        chance = self._chance.random
         match column.kind:
             case "integer":
-                return chance.choice((0, -1, chance.randint(1, 12), chance.randint(1, 100)))
+                turn = chance()
+                return int(turn * 60) if turn < 0.2 else int(turn * 100) if turn < 0.7 else int(turn * 7) - 5
             case "real":
-                return chance.choice((0.0, -1.5, round(chance.uniform(0, 100), 2)))
+                turn = chance()
+                return 0.0 if turn < 0.3 else -1.5 if turn < 0.6 else round(turn * 100, 2)
             case "boolean":
-                return chance.randint(0, 1)
+                return int(chance() < 0.5)
             case "date" | "datetime" | "time":
-                return self._moment(column, self._today - timedelta(days=chance.choice(_DAYS_AGO)))
+                return self._moment(column, self._days[int(chance() * len(self._days))])
             case "json":
                 return "{}"
             case "binary":
                 return b"\x00"
             case _:
-                return chance.choice((*_WORDS, "", *_WORDS[:3]))
+                return _TEXTS[int(chance() * len(_TEXTS))]
 
 
 def _number(value: str | float) -> Any:

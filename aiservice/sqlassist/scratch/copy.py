@@ -108,6 +108,13 @@ class Scratch:
         except Untranslatable as error:
             raise RunFailed(str(error)) from None
 
+    def add_index(self, table: str, columns: Sequence[str]) -> None:
+        """Puts one more index on a table of the copy."""
+        label = _quoted("_".join((table, *columns, "tried")))
+        listed = ", ".join(map(_quoted, columns))
+        self._guard.build(f"CREATE INDEX {label} ON {exp.table_(table, quoted=True).sql('sqlite')} ({listed})")
+        self._guard.build("ANALYZE")
+
     def _sql(self, statement: exp.Expr) -> str:
         dated = with_dates(statement, self._tables) if self._source in DAY_ARITHMETIC else statement
         return translate(dated, self._source, "sqlite")

@@ -45,6 +45,17 @@ class Guard:
             cursor.close()
         return Rows(names, tuple(map(tuple, rows[:rows_max])), len(rows) > rows_max, self._calls * self._steps_per_call)
 
+    def build(self, sql: str) -> None:
+        """Runs a statement of our own, which may change the copy; never one that was given."""
+        self._until_s = time.monotonic() + 1.0
+        self._connection.set_authorizer(None)
+        try:
+            self._connection.execute(sql)
+        except sqlite3.Error as error:
+            raise self._failure(error) from None
+        finally:
+            self._connection.set_authorizer(_authorize)
+
     def explain(self, sql: str) -> list[str]:
         """SQLite's own words for its plan."""
         self._until_s = time.monotonic() + 1.0

@@ -18,6 +18,7 @@ EAGER_SHARE = 0.25
 FEW_FROM = 100
 FEW_PART = 4
 Cells = dict[str, Any]
+_Planted = tuple[Column, str, Sequence[Constant]]
 
 
 class RowMaker:
@@ -63,33 +64,33 @@ class RowMaker:
         uniques = [tuple(map(str.lower, one)) for one in (table.primary_key, *table.unique) if one]
         taken: list[set[tuple[Any, ...]]] = [set() for _ in uniques]
         borrows = [borrow for key in table.foreign_keys if (borrow := self._borrow(table, key)) is not None]
+        columns = [(one, one.name.lower(), self._constants.get((table.name.lower(), one.name.lower()), ()))
+                   for one in table.columns]  # fmt: skip
         for number in range(count):
             for attempt in range(TRIES):
-                row = self._row(table, borrows, number, is_last=attempt == TRIES - 1)
+                row = self._row(table, columns, borrows, number)
+                if attempt == TRIES - 1:
+                    self._part(table, row, number)
                 keys = [tuple(row[name] for name in unique) for unique in uniques]
                 if all(None in key or key not in seen for key, seen in zip(keys, taken, strict=True)):
                     for key, seen in zip(keys, taken, strict=True):
                         seen.add(key)
-                    rows.append(tuple(row[column.name.lower()] for column in table.columns))
+                    rows.append(tuple(row[name] for _, name, _ in columns))
                     break
 
-    def _row(self, table: Table, borrows: Sequence["_Borrow"], number: int, *, is_last: bool) -> Cells:
+    def _row(self, table: Table, columns: Sequence[_Planted], borrows: Sequence["_Borrow"], number: int) -> Cells:
         is_eager = self._chance.random() < EAGER_SHARE
         row: Cells = {}
         for borrow in borrows:
             row |= borrow.cells(self._chance, is_eager=is_eager)
         identity = table.primary_key[0].lower() if len(table.primary_key) == 1 else None
-        for column in table.columns:
-            name = column.name.lower()
+        for column, name, planted in columns:
             if name in row:
                 continue
-            planted = self._constants.get((table.name.lower(), name), ())
             if name == identity:
                 row[name] = self._cells.identity(column, number, planted)
             else:
                 row[name] = self._cell(column, planted, is_eager=is_eager)
-        if is_last:
-            self._part(table, row, number)
         return row
 
     def _cell(self, column: Column, planted: Sequence[Constant], *, is_eager: bool) -> Any:
