@@ -153,7 +153,9 @@ class Phrases:
         name = function_name(node, self._dialect)
         inner = node.expressions[0] if isinstance(node, exp.Anonymous) and node.expressions else node.this
         if isinstance(inner, exp.Star) or (isinstance(node, exp.Count) and isinstance(inner, exp.Literal | None)):
-            return f"the number of rows ({name})"
+            return f"the number of rows ({name}{f' of {self.of(inner)}' if isinstance(inner, exp.Literal) else ''})"
+        if inner is None and not node.expressions:
+            return f"the {name}"
         words = _AGGREGATED.get(name, f"the {name} of")
         if isinstance(inner, exp.Distinct):
             return f"{words} distinct {self.listed(inner.expressions)}"
@@ -245,7 +247,7 @@ class Phrases:
 
     def _call(self, node: exp.Expr) -> str:
         """A function with its arguments in words; one with a format stands as SQL, which spells it as its dialect."""
-        if node.args.get("format") is not None:
+        if node.args.get("format") is not None or isinstance(node.args.get("expression"), exp.JSONPath):
             return self.sql(node)
         nodes = node.expressions if isinstance(node, exp.Unnest) else node.iter_expressions()
         arguments = [self.of(one) for one in nodes]

@@ -11,6 +11,9 @@ Explain = Callable[..., Answer]
 QUERIES = {
     "SELECT name FROM reader": ["reads reader", "for each row, reader.name"],
     "SELECT count(*) FROM loan": ["single row", "the number of rows (count)"],
+    "SELECT count(1) FROM loan": ["the number of rows (count of 1)"],
+    "SELECT mode() WITHIN GROUP (ORDER BY kind) FROM book": ["the mode in the order of book.kind"],
+    "SELECT kind::json->>'a' FROM book": ["'a'"],
     "SELECT DISTINCT town FROM reader": ["(DISTINCT)"],
     "SELECT DISTINCT ON (author) author, title FROM book ORDER BY author, price DESC": [
         "only the first row for each book.author", "book.price (descending",
