@@ -14,7 +14,7 @@ _KEY_WORDS = frozenset({"id", "code", "key", "no", "number", "uuid", "num"})
 
 @lru_cache(maxsize=65_536)
 def tokens(name: str) -> tuple[str, ...]:
-    """The words of a name: `sbTxCustId` and `tx_cust_id` are both several, lower case."""
+    """The words of a name: `lbTxReaderId` and `tx_reader_id` are both several, lower case."""
     return tuple(part.lower() for part in _HUMPS.split(name) if part)
 
 

@@ -1,4 +1,4 @@
-"""A schema as people write it down: `singer(id, name, age)` or `singer: id, name, age`, a table a line."""
+"""A schema as people write it down: `person(id, name, age)` or `person: id, name, age`, a table a line."""
 
 import re
 from collections.abc import Iterator
