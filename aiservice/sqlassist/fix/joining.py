@@ -170,19 +170,27 @@ def _own_columns(select: exp.Select) -> Sequence[exp.Column]:
     return [one for one in select.find_all(exp.Column) if one.find_ancestor(exp.Select) is select]
 
 
+def table_last(select: exp.Select, schema: Schema) -> Edit | None:
+    """`SELECT a, b t`: what was read as a name for b is the table, and FROM is missing before it."""
+    last = select.expressions[-1] if select.expressions else None
+    named = schema.table(last.alias) if isinstance(last, exp.Alias) else None
+    if select.args.get("from_") is not None or not isinstance(last, exp.Alias) or named is None:
+        return None
+    names = [one.name for one in _own_columns(select) if not isinstance(one.this, exp.Star)]
+    if not all(named.column(name) is not None for name in names[:1]):
+        return None
+    before = select.sql()
+    last.replace(last.this)
+    select.set("from_", exp.From(this=exp.Table(this=identifier(named.name))))
+    return Edit(change("from", before, select.sql(), f"FROM is missing before the table {named.name}."), 1.0)
+
+
 def read_from(column: exp.Column, schema: Schema) -> Edit | None:
     """A SELECT that reads from nothing reads from the table that has its columns."""
     select = column.find_ancestor(exp.Select)
     if not isinstance(select, exp.Select) or select.args.get("from_") is not None:
         return None
     names = {one.name for one in _own_columns(select) if not isinstance(one.this, exp.Star)}
-    last = select.expressions[-1] if select.expressions else None
-    named = schema.table(last.alias) if isinstance(last, exp.Alias) else None
-    if isinstance(last, exp.Alias) and named is not None and any(named.column(name) for name in names):
-        before = select.sql()
-        last.replace(last.this)
-        select.set("from_", exp.From(this=exp.Table(this=identifier(named.name))))
-        return Edit(change("from", before, select.sql(), f"FROM is missing before the table {named.name}."), 1.0)
     owners = [table for table in schema.tables if all(table.column(name) is not None for name in names)]
     if len(owners) != 1:
         return None

@@ -8,6 +8,8 @@ from sqlglot import exp
 from aiservice.sqlassist.model import Change
 
 SHOWN_CHARACTERS_MAX = 160
+# A statement's note of the names that it gives with AS.
+NAMED = "named"
 
 
 @dataclass(frozen=True, slots=True)

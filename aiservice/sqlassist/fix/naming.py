@@ -8,9 +8,10 @@ from sqlglot import exp
 
 from aiservice.sqlassist.fix import joining
 from aiservice.sqlassist.fix.joining import Edit, identifier, present, sources_of
-from aiservice.sqlassist.fix.model import Repair, change, shown
+from aiservice.sqlassist.fix.model import NAMED, Repair, change, shown
 from aiservice.sqlassist.names import Resolution, Unresolved, resolve
 from aiservice.sqlassist.schema import Schema, Table
+from aiservice.sqlassist.sources import Sources
 
 ROUNDS_MAX = 16
 ALIKE = 60.0
@@ -39,7 +40,7 @@ def mended(repair: Repair, schema: Schema) -> tuple[Repair, Resolution]:
     """A copy in which names were put right one after the other, as far as that goes, and what is left."""
     statement = repair.statement.copy()
     repair = Repair(statement, repair.source, repair.changes, repair.cost)
-    for edit in [*_unqualified(statement, schema), *_reserved(statement, schema)]:
+    for edit in [*_unqualified(statement, schema), *_reserved(statement, schema), *_lists(statement, schema)]:
         repair = repair.edited(statement, edit.change, edit.cost)
     for _ in range(ROUNDS_MAX):
         found = resolve(statement, schema, repair.source)
@@ -104,6 +105,33 @@ def _unqualified(statement: exp.Expr, schema: Schema) -> Iterator[Edit]:
         if column.args.get("db") is not None:
             column.set("db", None)
             column.set("catalog", None)
+
+
+def _lists(statement: exp.Expr, schema: Schema) -> Iterator[Edit]:
+    """What was read as a column's new name, without AS, and is a column or the table: a comma or FROM is missing."""
+    named = statement.meta.get(NAMED, frozenset())
+    for select in list(statement.find_all(exp.Select)):
+        last = select.expressions[-1] if select.expressions else None
+        if isinstance(last, exp.Alias) and last.alias.lower() not in named:
+            edit = joining.table_last(select, schema)
+            if edit is not None:
+                yield edit
+        tables = present(select)
+        known = schema.table(tables[0].name) if len(tables) == 1 else None
+        for alias in [one for one in select.expressions if isinstance(one, exp.Alias)] if known is not None else ():
+            is_column = known is not None and known.column(alias.alias) is not None
+            is_other = isinstance(alias.this, exp.Column) and alias.this.name.lower() != alias.alias.lower()
+            if is_column and is_other and alias.alias.lower() not in named:
+                yield _parted(select, alias)
+
+
+def _parted(select: exp.Select, alias: exp.Alias) -> Edit:
+    before, place = alias.sql(), next(number for number, one in enumerate(select.expressions) if one is alias)
+    parts = [alias.this.copy(), exp.Column(this=identifier(alias.alias))]
+    select.set("expressions", [*select.expressions[:place], *parts, *select.expressions[place + 1 :]])
+    after = ", ".join(part.sql() for part in parts)
+    why = f"{alias.alias} is a column of the table: a comma is missing before it."
+    return Edit(change("comma", before, after, why), 1.0)
 
 
 def _reserved(statement: exp.Expr, schema: Schema) -> Iterator[Edit]:
@@ -184,6 +212,10 @@ def _alias_edits(column: exp.Column, place: _Place) -> Iterator[_Option]:
     owners = [name for name in owners if beside is None or name.lower() != beside] or owners
     for rank, name in enumerate(sorted(owners, key=lambda one: -_own(one, sources[one], column.table))):
         yield 0.5 + 0.1 * rank, lambda name=name: _owned(column, name, place.problem.name)  # type: ignore[misc]
+    select = column.find_ancestor(exp.Select)
+    for made in Sources(place.schema).of(select) if select is not None else ():
+        if made.table is None and made.has(column.name.lower()):
+            yield 0.7, lambda made=made: _owned(column, made.alias, place.problem.name)  # type: ignore[misc]
     near = place.problem.nearest
     if near is not None and near not in sources:
         # What a subquery or a WITH is called.

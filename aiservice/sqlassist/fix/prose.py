@@ -62,7 +62,9 @@ def shorter(draft: Draft) -> Iterator[Draft]:
     for word in words_of(text[:_HEAD_CHARACTERS_MAX]):
         if word.start > 0 and word.upper in ("SELECT", "WITH") and not text[: word.start].rstrip().endswith("("):
             head = text[: word.start]
-            yield draft.edited(text[word.start :], change("prose", head, "", "What stands before it is no SQL."), 0.6)
+            is_sql = any(one.upper in ("FROM", "UNION", "INTERSECT", "EXCEPT") for one in words_of(head))
+            cost = 2.5 if is_sql else 0.6
+            yield draft.edited(text[word.start :], change("prose", head, "", "What stands before it is no SQL."), cost)
             return
 
 

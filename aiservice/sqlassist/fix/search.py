@@ -4,6 +4,7 @@ import heapq
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import sqlglot
 from sqlglot import exp
@@ -11,7 +12,7 @@ from sqlglot.errors import ParseError, SqlglotError
 
 from aiservice.sqlassist import gate
 from aiservice.sqlassist.dialect import detect, foreign_to
-from aiservice.sqlassist.fix.model import Draft, Repair, change
+from aiservice.sqlassist.fix.model import NAMED, Draft, Repair, change
 from aiservice.sqlassist.fix.prose import shorter
 from aiservice.sqlassist.fix.syntax import Stop, proposals, tidied
 from aiservice.sqlassist.fix.words import Word, text_of, words_of
@@ -61,6 +62,8 @@ class Search:
             self.parses += 1
             statement, place = _parsed(found.text, dialect)
             if statement is not None:
+                pairs = pairwise(words)
+                statement.meta[NAMED] = frozenset(two.text.lower() for one, two in pairs if one.upper == "AS")
                 yield Repair(statement, dialect, found.changes, cost)
             elif self._may_expand(dialect) and len(words) <= WORDS_MAX and cost < COST_MAX:
                 self.expanded += 1

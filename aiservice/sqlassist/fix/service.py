@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from sqlglot import exp
+
 from aiservice.core.errors import StatementRefused
 from aiservice.sqlassist import gate
 from aiservice.sqlassist.case import Case
@@ -132,15 +134,23 @@ def _spelling(sql: str) -> list[str]:
 
 
 def _run(case: Case, found: Mended) -> Mended:
-    """Only what reads is run, and only where the tables are known."""
+    """Only what reads is run, and only where the tables are known; unknown functions only on made rows."""
     statement = found.repair.statement
-    if case.schema is None or gate.objection(statement) is not None:
+    if case.schema is None or not isinstance(statement, exp.Query):
+        return found
+    is_read = gate.objection(statement) is None
+    unknown = [one.name for one in statement.find_all(exp.Anonymous)]
+    if not is_read and not unknown:
         return found
     try:
-        case.runner(statement).run(statement)
+        (case.runner(statement) if is_read else case.scratch(statement)).run(statement)
     except RunFailed as error:
-        return found if error.kind == "time" else replace(found, failure=error.reason.rstrip("."))
-    return replace(found, is_run=True)
+        if error.kind == "time":
+            return found
+        # A function of one's own, in a statement that is as it was, may well be there.
+        is_own = not is_read and not found.repair.changes and case.task.dialect != "sqlite"
+        return found if is_own else replace(found, failure=error.reason.rstrip("."))
+    return replace(found, is_run=is_read)
 
 
 def _text_of(case: Case) -> str:

@@ -20,7 +20,25 @@ KEYWORDS = frozenset(
 )
 _CLAUSES = ("SELECT", "FROM", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "OFFSET")
 _SET_OPERATIONS = frozenset({"UNION", "INTERSECT", "EXCEPT"})
-_CALLED = frozenset({"COUNT", "SUM", "AVG", "MIN", "MAX", "IN", "EXISTS", "ABS", "ROUND", "LOWER", "UPPER", "COALESCE"})
+_CALLED = frozenset(
+    {
+        "COUNT",
+        "SUM",
+        "AVG",
+        "MIN",
+        "MAX",
+        "IN",
+        "EXISTS",
+        "ABS",
+        "ROUND",
+        "LOWER",
+        "UPPER",
+        "COALESCE",
+        "NULLIF",
+        "LENGTH",
+    }
+)
+_AGGREGATES = frozenset({"COUNT", "SUM", "AVG", "MIN", "MAX"})
 _OPERATORS: Mapping[tuple[str, str], str] = {
     ("=", ">"): ">=", ("=", "<"): "<=", (">", "="): ">=", ("<", "="): "<=", ("!", "="): "!=", ("<", ">"): "<>",
     ("&", "&"): "AND", ("|", "|"): "||", ("==", "="): "=", ("!=", "="): "!=",
@@ -32,6 +50,7 @@ _ONCE = frozenset(
     DISTINCT
     """.split()  # noqa: SIM905  # a list of words reads better as text
 )
+_QUERIED = frozenset({"IN", "EXISTS", "FROM", "JOIN", "AS", "ANY", "ALL"})
 _UNENDED = frozenset(
     {"WHERE", "AND", "OR", "ON", "FROM", "JOIN", "HAVING", "IN", "LIKE", "NOT", "GROUP", "ORDER", "AS"}
 )
@@ -247,11 +266,23 @@ def _closings(stop: Stop) -> Iterator[Draft]:
         elif word.kind == "sign" and word.text == ")" and open_at:
             open_at.pop()
     last = open_at[-1] if open_at else 0
+    is_aggregate = last > 0 and stop.words[last - 1].upper in _AGGREGATES
     for place in range(last + 1, len(stop.words) + 1):
         is_end = place == len(stop.words)
         at_stop = place == stop.place and not is_end
         is_clause = not is_end and stop.words[place].upper in (*_CLAUSES, "AS", "AND", "OR", *_SET_OPERATIONS)
-        cost = 1.0 if at_stop else 1.1 if is_end else 1.2 if is_clause else 1.6 + 0.01 * abs(place - stop.place)
+        is_listed = not is_end and stop.words[place].text == "," and stop.depths[place] == stop.depths[last] + 1
+        cost = (
+            0.95
+            if is_aggregate and is_listed
+            else 1.0
+            if at_stop
+            else 1.1
+            if is_end
+            else 1.2
+            if is_clause
+            else 1.6 + 0.01 * abs(place - stop.place)
+        )
         words = [*stop.words[:place], Word(")", "sign", -1), *stop.words[place:]]
         before = text_of(stop.words[last:place])
         shown = change("bracket", before, f"{before})", "The bracket was opened and not closed.")
@@ -268,12 +299,27 @@ def _openings(stop: Stop) -> Iterator[Draft]:
             closed = place
             break
     yield stop.drop(closed, rule="bracket", why="The bracket was never opened.", cost=1.1)
+    for place in range(closed):
+        yield from _glued(stop, place)
     for place in range(closed, 0, -1):
         is_called = stop.words[place - 1].upper in _CALLED and stop.words[place].text != "("
         words = [*stop.words[:place], Word("(", "sign", -1, " "), *stop.words[place:]]
         after = text_of(stop.words[place : closed + 1])
         shown = change("bracket", after, f"({after}", "The bracket was closed and not opened.")
         yield stop.draft.edited(text_of(words), shown, 1.0 if is_called else 1.5 + 0.01 * (closed - place))
+
+
+def _glued(stop: Stop, place: int) -> Iterator[Draft]:
+    """`SUMprice)`: the bracket between a function and what it is of."""
+    word = stop.words[place]
+    for name in sorted(_CALLED, key=len, reverse=True):
+        rest = word.text[len(name) :]
+        if word.upper.startswith(name) and rest and word.text.lower() not in stop.names:
+            is_known = rest.lower() in stop.names or rest.upper() in (*_CALLED, "DISTINCT")
+            text = f"{word.text[: len(name)]}({rest}"
+            why = f"The bracket after {name} is missing."
+            yield stop.swap(place, 1, word.saying(text), rule="bracket", why=why, cost=0.8 if is_known else 1.05)
+            return
 
 
 def _quotes(stop: Stop) -> Iterator[Draft]:
@@ -318,6 +364,10 @@ def _missing(stop: Stop) -> Iterator[Draft]:
             if len(follows) <= 3 and follows[0] in "BY" and follows.lower() not in stop.names:
                 swapped = words[place + 1].saying("BY")
                 yield stop.swap(place + 1, 1, swapped, rule="keyword", why=f"{word.text} takes BY.", cost=0.8)
+        if word.upper in _SET_OPERATIONS and follows not in ("SELECT", "ALL", "DISTINCT", "WITH", ""):
+            yield stop.put(place + 1, "SELECT", 0.9)
+        if word.text == "(" and place and words[place - 1].upper in _QUERIED and _reads(stop, place):
+            yield stop.put(place + 1, "SELECT", 0.9)
         if word.upper == "CASE" and follows != "WHEN" and stop.counts["THEN"] > stop.counts["WHEN"]:
             yield stop.put(place + 1, "WHEN", 0.9)
         if word.upper == "SELECT" and follows == "FROM":
@@ -336,6 +386,18 @@ def _missing(stop: Stop) -> Iterator[Draft]:
     for place in range(min(stop.place + 1, len(words)), max(0, stop.place - WINDOW), -1):
         for text, cost in _put_in(stop, place):
             yield stop.put(place, text, cost + 0.02 * abs(stop.place - place))
+
+
+def _reads(stop: Stop, place: int) -> bool:
+    """Whether a bracket has a FROM and no SELECT of its own."""
+    level, found = stop.depths[place] + 1, False
+    for other in range(place + 1, len(stop.words)):
+        if stop.depths[other] < level:
+            break
+        if stop.depths[other] == level and stop.words[other].upper in ("SELECT", "WITH"):
+            return False
+        found = found or (stop.depths[other] == level and stop.words[other].upper == "FROM")
+    return found
 
 
 def _selected(words: Sequence[Word], place: int) -> str:
@@ -390,7 +452,7 @@ def _stray(stop: Stop) -> Iterator[Draft]:
         first = stop.words[count - length]
         if first.upper in KEYWORDS or (first.kind == "sign" and first.text not in (")", "*", ".")):
             why = "The statement breaks off here."
-            yield stop.drop(count - length, length, rule="truncated", why=why, cost=1.0 + 0.4 * (length - 1))
+            yield stop.drop(count - length, length, rule="truncated", why=why, cost=1.0 + 0.7 * (length - 1))
 
 
 def _opens(words: Sequence[Word], place: int) -> bool:
