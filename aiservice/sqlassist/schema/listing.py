@@ -7,13 +7,14 @@ from aiservice.core.errors import SchemaInvalid
 from aiservice.sqlassist.schema.model import Column, ForeignKey, Table
 from aiservice.sqlassist.schema.types import cut, kind_of, listed_values
 
+_PART = r"""(?:"[^"\n]+"|`[^`\n]+`|\[[^\]\n]+\]|[\w$]+)"""
 _ENTRY = re.compile(
-    r"""\s*(?:[-*]\s+)?(?:table\s+)?
-    (?P<name>(?:(?:"[^"\n]+"|`[^`\n]+`|\[[^\]\n]+\]|[\w$]+)(?:\.(?=\S))?)+)\s*
+    rf"""\s*(?:[-*]\s+)?(?:table\s+)?
+    (?P<name>{_PART}(?:\.{_PART})*)\s*
     (?:\((?P<inner>(?:[^()]|\([^()]*\))*)\)|:\s*(?P<line>[^;\n]*)(?:;|\n|$))""",
     re.VERBOSE | re.IGNORECASE,
 )
-_PARTS = re.compile(r"""\"[^"]+"|`[^`]+`|\[[^\]]+\]|[\w$]+""")
+_PARTS = re.compile(_PART)
 _COLUMN = re.compile(r"""(?P<name>"[^"]+"|`[^`]+`|\[[^\]]+\]|[\w$]+)\s*:?\s*(?P<type>[^'"]*)""")
 _REFERENCE = re.compile(
     r"""(?:\breferences|\bfk|->|\u2192)\s*(?:to\s+|:\s*)?"?(?P<table>\w+)"?\s*(?:[.(]\s*"?(?P<column>\w+))?""",

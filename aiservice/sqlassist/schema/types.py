@@ -6,6 +6,7 @@ from functools import lru_cache
 from aiservice.sqlassist.schema.model import Kind
 
 COMMENT_CHARACTERS_MAX = 80
+LISTED_CHARACTERS_MAX = 1_000
 # First match wins: `DATETIME` has DATE in it, `POINT` has INT.
 _PATTERNS: tuple[tuple[str, Kind], ...] = (
     (r"^(ARRAY|STRUCT|MAP|UNION|ROW|TUPLE|NESTED|LIST|OBJECT|RECORD)\b|\[\]$", "json"),
@@ -48,7 +49,7 @@ def cut(comment: str | None) -> str:
 
 def listed_values(comment: str | None) -> tuple[str, ...]:
     """The values that a comment lists: `possible values: a, b, c`."""
-    match = _LISTED.search(comment or "")
+    match = _LISTED.search(one_line((comment or "")[:LISTED_CHARACTERS_MAX]))
     if match is None:
         return ()
     values = [part.strip(" '\"`\n\t") for part in re.split(r"[,|/]| or ", match["list"])]
