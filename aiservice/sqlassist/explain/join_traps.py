@@ -38,6 +38,8 @@ def duplicates(look: Look) -> Iterator[str]:
         is_once = select.args.get("distinct") is not None or select.args.get("group") is not None
         if is_once or not select.args.get("joins") or has_aggregates(select) or _is_member(select):
             continue
+        if _is_one_row(select) or _finds_the_unmatched(select):
+            continue
         sides = Sides(select, look)
         shown = {sides.alias(column) for one in select.expressions for column in one.find_all(exp.Column)}
         for alias in sorted(one for one in shown if one is not None):
@@ -218,6 +220,12 @@ def _is_member_of(operation: exp.SetOperation) -> bool:
     parent = operation.parent
     parent = parent.parent if isinstance(parent, exp.Subquery) else parent
     return isinstance(parent, exp.In | exp.Exists)
+
+
+def _is_one_row(select: exp.Select) -> bool:
+    limit = select.args.get("limit")
+    count = limit.args.get("count" if isinstance(limit, exp.Fetch) else "expression") if limit is not None else None
+    return isinstance(count, exp.Literal) and count.name == "1"
 
 
 def _finds_the_unmatched(select: exp.Select) -> bool:

@@ -34,6 +34,8 @@ TRAPS: dict[str, tuple[list[str], list[str]]] = {
         ["SELECT r.name FROM reader r JOIN loan l ON l.reader_id = r.id WHERE l.fee > 3"],
         ["SELECT DISTINCT r.name FROM reader r JOIN loan l ON l.reader_id = r.id",
          "SELECT r.name, l.day FROM reader r JOIN loan l ON l.reader_id = r.id",
+         "SELECT r.name FROM reader r LEFT JOIN loan l ON l.reader_id = r.id WHERE l.id IS NULL",
+         "SELECT r.name FROM reader r JOIN loan l ON l.reader_id = r.id ORDER BY l.fee DESC LIMIT 1",
          "SELECT name FROM reader WHERE id IN (SELECT r.id FROM reader r JOIN loan l ON l.reader_id = r.id)"],
     ),
     "Both sides of the UNION ALL": (
