@@ -73,7 +73,8 @@ _MARKS: Sequence[_Mark] = (
     *_calls("postgres oracle snowflake", "to_char to_date"),
     *_calls("postgres duckdb", "age date_part make_date regexp_matches to_timestamp"),
     *_calls("postgres tsql bigquery duckdb sqlite", "string_agg"),
-    *_calls("sqlite duckdb", "strftime"),
+    _mark("sqlite", "STRFTIME with the format first", r"\bstrftime\s*\(\s*'"),
+    _mark("duckdb", "STRFTIME with the format last", r"\bstrftime\s*\(\s*[^'\s]"),
     *_calls("sqlite", "julianday unixepoch"),
     *_calls("oracle snowflake", "nvl add_months"),
 )

@@ -41,6 +41,10 @@ _TRUNCATED: Mapping[str, str] = {
 }  # fmt: skip
 _SUNDAY_WEEKS = frozenset({"bigquery", "tsql", "mysql"})
 _ALTERNATIVES = re.compile(r"^\(?(?P<words>[\w .@+-]+(\|[\w .@+-]+)*)\)?$")
+_MOMENTS = tuple(
+    getattr(exp.DataType.Type, name)
+    for name in ("TIMESTAMP", "TIMESTAMPTZ", "TIMESTAMPLTZ", "TIMESTAMPNTZ", "DATETIME", "DATETIME2", "SMALLDATETIME")
+)
 _SECONDS_A_DAY = 86_400
 
 
@@ -354,7 +358,7 @@ def _last_day(node: exp.Expr, source: str) -> exp.Expr:
 def _cast(node: exp.Expr, source: str) -> exp.Expr:
     if node.is_type("date"):
         return call("DATE", _moment(node.this.copy()))
-    if node.is_type("timestamp", "datetime", "timestamptz", "datetime2", "timestampltz", "smalldatetime"):
+    if node.is_type(*_MOMENTS):
         return call("DATETIME", _moment(node.this.copy()))
     if node.is_type("interval"):
         raise ValueError("a cast to an interval")

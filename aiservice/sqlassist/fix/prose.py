@@ -26,8 +26,12 @@ _LABEL = re.compile(
     r"^\s*(?:\#+\s*)?(?:[Hh]ere(?:'s| is)[^:\n]*|[Aa]nswer|A|[Oo]utput|[Rr]esult|[Rr]esponse|"
     r"(?:the )?(?:corrected |final )?(?:(?:SQL|sql)(?:ite)?(?: [Qq]uery| [Ss]tatement)?|[Qq]uery))\s*:\s*(?=\S)"
 )
-_STARTS = frozenset({"SELECT", "WITH", "INSERT", "UPDATE", "DELETE", "CREATE", "ALTER", "DROP", "MERGE", "EXPLAIN",
-                     "VALUES", "REPLACE", "TRUNCATE"})  # fmt: skip
+_STARTS = frozenset(
+    """
+    SELECT WITH INSERT UPDATE DELETE CREATE ALTER DROP MERGE EXPLAIN VALUES REPLACE TRUNCATE GRANT REVOKE SET COPY CALL
+    EXECUTE
+    """.split()  # noqa: SIM905  # a list of words reads better as text
+)
 _PARAGRAPH = re.compile(r"\n\s*\n|\n(?=\s*(?:#|\*|-\s|Explanation|Note|This |The |In this|Here ))")
 _HEAD_CHARACTERS_MAX = 2_000
 

@@ -90,7 +90,10 @@ def _is_statement(text: str, dialect: str) -> bool:
     """Whether a part of a text is SQL: it begins so and parses, or has the words that only statements have."""
     if not is_start(text):
         return False
-    bodies = (word.text in _BODIES or word.text == "*" for word in words_of(text)[1:])
+    words = words_of(text)
+    bodies = (word.text in _BODIES or word.text == "*" for word in words[1:])
+    if len(words) > 1 and words[0].text.isupper() and words[1].text.isupper():
+        return True
     return parses(text, dialect) is not None or any(bodies)
 
 

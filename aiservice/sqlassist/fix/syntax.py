@@ -448,11 +448,27 @@ def _stray(stop: Stop) -> Iterator[Draft]:
     for place, (word, other) in enumerate(pairwise(stop.words)):
         if word.text.upper() == other.text.upper() and word.kind in ("word", "quoted"):
             yield stop.drop(place, why=f"{word.text} is said twice.", cost=1.2)
-    for length in range(1, min(5, count - 2) + 1):
-        first = stop.words[count - length]
-        if first.upper in KEYWORDS or (first.kind == "sign" and first.text not in (")", "*", ".")):
-            why = "The statement breaks off here."
-            yield stop.drop(count - length, length, rule="truncated", why=why, cost=1.0 + 0.7 * (length - 1))
+    yield from _broken_off(stop)
+
+
+def _broken_off(stop: Stop) -> Iterator[Draft]:
+    """Keywords and signs at the end, and the last clause or condition where it ends in one."""
+    count, why = len(stop.words), "The statement breaks off here."
+    length = 0
+    while length < count - 2 and _is_unended(stop.words[count - 1 - length]):
+        length += 1
+        cost = 0.9 + 0.1 * length
+        yield stop.drop(count - length, length, rule="truncated", why=why, cost=cost)
+    for place in range(count - 1, max(1, count - 6), -1) if length else ():
+        if stop.words[place].upper in ("WHERE", "AND", "OR", "HAVING", "LIMIT", "GROUP", "ORDER"):
+            yield stop.drop(place, count - place, rule="truncated", why=why, cost=1.1)
+            return
+
+
+def _is_unended(word: Word) -> bool:
+    return word.upper in KEYWORDS - {"END", "NULL", "ASC", "DESC"} or (
+        word.kind == "sign" and word.text not in (")", "*")
+    )
 
 
 def _opens(words: Sequence[Word], place: int) -> bool:

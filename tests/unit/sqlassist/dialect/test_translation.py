@@ -40,6 +40,7 @@ def said(expression: str, source: str, target: str) -> str:
         ("mysql", "GROUP_CONCAT(name SEPARATOR '; ')", "postgres", "STRING_AGG(name, '; ')"),
         ("mysql", "QUARTER(seen)", "sqlite", "((CAST(STRFTIME('%m', seen) AS INTEGER) + 2) / 3)"),
         ("tsql", "DATEADD(day, -7, GETDATE())", "sqlite", "DATETIME('now', '-7 days')"),
+        ("tsql", "FORMAT(CAST(seen AS DATETIME2), 'yyyy-MM')", "sqlite", "STRFTIME('%Y-%m', DATETIME(seen))"),
         ("tsql", "ISNULL(fee, 0)", "sqlite", "COALESCE(fee, 0)"),
         ("bigquery", "COUNTIF(fee > 1)", "mysql", "SUM(CASE WHEN (fee > 1) THEN 1 ELSE 0 END)"),
         ("bigquery", "CAST(fee AS FLOAT64)", "sqlite", "CAST(fee AS REAL)"),
