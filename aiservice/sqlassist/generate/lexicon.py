@@ -11,6 +11,8 @@ from aiservice.sqlassist.schema import Column, Schema, Table
 from aiservice.sqlassist.schema.keys import tokens
 
 PART = 0.5
+CANDIDATES_MAX = 600
+REFS_MAX = 40
 _Entry = TypeVar("_Entry")
 _GLUE = frozenset({"of", "the"})
 _WEAK = frozenset({"number", "count", "total"})
@@ -87,14 +89,17 @@ class Lexicon:
                 if said and not said & named.spelled:
                     score -= 0.5
                 found[named.ref] = max(found.get(named.ref, 0.0), score)
-        return sorted(found.items(), key=lambda item: -item[1])
+        return sorted(found.items(), key=lambda item: -item[1])[:REFS_MAX]
 
     def _near(self, index: Mapping[str, list[_Entry]], words: Sequence[str]) -> list[_Entry]:
-        found: list[_Entry] = []
-        for word in words:
-            for key in _keys(word):
-                found += index.get(key, ())
-        return found
+        """What is indexed under the word that is rarest: whatever is meant has to have them all."""
+        listed = [
+            [entry for key in _keys(word) for entry in index.get(key, ())] for word in words if word not in _LOOSE
+        ]
+        filled = [entries for entries in listed if entries]
+        if not filled:
+            filled = [list(index.get(word, ())) for word in words]
+        return min(filled, key=len)[:CANDIDATES_MAX] if filled else []
 
 
 def _keys(word: str) -> Iterator[str]:

@@ -19,6 +19,7 @@ from aiservice.sqlassist.generate.words import words_of
 from aiservice.sqlassist.names import resolve
 from aiservice.sqlassist.schema import Schema, index_of
 
+WORDS_MAX = 120
 # A sentence that says how texts are to be compared; values are found whatever their case.
 _MATCHING = re.compile(r"(?:^|(?<=[.?!;]))\s*match\b[^.?!]*\binsensitiv\w*[^.?!]*", re.IGNORECASE)
 
@@ -43,19 +44,22 @@ class Readings:
 
     marks: Sequence[Mark]
     readings: Sequence[Reading]
+    is_cut: bool = False
 
 
 def marks_of(question: str, context: str | None, schema: Schema, database: str = "") -> Sequence[Mark]:
     """What each word of the question stands for."""
     lexicon = lexicon_of(schema)
     linker = Linker(lexicon, index_of(schema), definitions_of(context, lexicon), f"{context or ''} {database}")
-    return linker.marks(words_of(_MATCHING.sub("", question)))
+    return linker.marks(words_of(_MATCHING.sub("", question))[:WORDS_MAX])
 
 
 def read(case: Case, schema: Schema) -> Readings:
     """The readings that can be said in the dialect."""
     database = case.task.database.name if case.task.database is not None else ""
     marks = marks_of(case.task.query, case.task.context, schema, database)
+    if len(words_of(case.task.query)) >= WORDS_MAX:
+        return Readings(marks, (), is_cut=True)
     return Readings(marks, tuple(_readings(case, schema, marks)))
 
 

@@ -1,6 +1,6 @@
 """Why a question is not answered."""
 
-from aiservice.sqlassist.generate.readings import Readings
+from aiservice.sqlassist.generate.readings import WORDS_MAX, Readings
 from aiservice.sqlassist.model import Refusal
 
 MISSING_MAX = 8
@@ -13,6 +13,8 @@ def no_schema() -> Refusal:
 
 def refusal(found: Readings) -> Refusal:
     """By what was not understood: words that nothing in the schema is, else words that could not be placed."""
+    if not found.readings and found.is_cut:
+        return Refusal("ambiguous", f"The question is long; ask in fewer than {WORDS_MAX} words.")
     unknown = tuple(mark.text for mark in found.marks if mark.kind == "u")
     if unknown:
         return Refusal("unanswerable", f"Nothing in the schema is meant by: {_listed(unknown)}.", unknown[:MISSING_MAX])

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from aiservice.sqlassist.generate.lexicon import Lexicon, Ref
+from aiservice.sqlassist.generate.lexicon import REFS_MAX, Lexicon, Ref
 from aiservice.sqlassist.generate.link import Mark
 from aiservice.sqlassist.generate.plan import Having, Order, Where
 from aiservice.sqlassist.generate.vocabulary import ATTRIBUTES, INVERTED, QUANTITIES
@@ -61,7 +61,7 @@ class State:
 
     def ref(self, mark: Mark, near: str = "", numeric: bool = False) -> Ref | None:
         """Which column a mark means: of the table beside it, of the main one, of a named one, of a near one."""
-        options = [(self._score(ref, score, near), ref) for ref, score in mark.refs]
+        options = [(self._score(ref, score, near), ref) for ref, score in mark.refs[:REFS_MAX]]
         if numeric:
             options = [one for one in options if self.column(one[1]).kind in _NUMERIC] or options
         options.sort(key=lambda one: -one[0])

@@ -156,3 +156,16 @@ def test_brief_of_many_tables_has_the_linked_ones() -> None:
     assert found is not None
     assert '"lamp"' in found.user
     assert "thing7" not in found.user
+
+
+def test_long_question_is_refused_as_long(ask: Ask) -> None:
+    refused = ask("clinic", "names of doctors and " * 60).refused
+    assert refused is not None
+    assert "fewer than" in refused.reason
+
+
+def test_many_tables_do_not_slow_a_question_down() -> None:
+    ddl = "".join(f"CREATE TABLE thing{number} (id INT PRIMARY KEY, name TEXT, price INT);" for number in range(1_000))
+    ddl += "CREATE TABLE lamp (id INT PRIMARY KEY, name TEXT, wattage INT);"
+    sql = _generated("What is the average wattage of lamps?", "postgres", ddl).sql
+    assert sql == "SELECT AVG(lamp.wattage) FROM lamp"
