@@ -50,12 +50,14 @@ class Prover:
     _wanted: dict[int, Rows] = field(default_factory=dict)
 
     def runs(self) -> str | None:
-        """Why the statement itself does not run on a copy; None where it does."""
+        """Why the statement itself does not run on a copy where its cost is counted; None where it does."""
         try:
-            self._width = len(self._copies[0].run(self.statement, rows_max=COMPARED_MAX, seconds=RUN_S).columns)
+            first = self._copies[0].run(self.statement, rows_max=COMPARED_MAX, seconds=RUN_S)
         except RunFailed as error:
             return error.reason
-        return None
+        self._width = len(first.columns)
+        is_counted = first.steps is not None or self.live is not None
+        return None if is_counted else "SQLite, which counts the cost, has no words for it"
 
     def is_equal(self, rewrite: exp.Expr) -> bool:
         """The same rows on every copy, in the same order where the statement has one."""

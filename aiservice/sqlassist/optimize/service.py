@@ -1,5 +1,6 @@
 """The action optimize."""
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from aiservice.sqlassist.schema import Schema
 
 PLACES_MAX = 6
 KEPT_MAX = 12
+SEARCH_S = 3.0
 CONFIDENCE = 0.95
 NO_IMPROVEMENT = "No improvement found."
 
@@ -51,12 +53,12 @@ def optimize(case: Case) -> Answer:
         failure = prover.runs()
         before = None if failure is not None else prover.cost(statement)
         if before is None:
-            why = f"It did not run on a scratch copy ({failure}), so that nothing could be proven." if failure else None
+            why = f"It did not run on a scratch copy, so that nothing could be proven: {failure}." if failure else None
             return _answer(case, statement, warnings=(NO_IMPROVEMENT, *((why,) if why else ())))
         search = Search(prover, statement, before)
         search.run()
         plan = Plan(_shown(before), _shown(search.cost) if search.changes else None)
-        indexes = tuple(indexes_for(search.best, prover))
+        indexes = tuple(indexes_for(search.best, prover)) if time.monotonic() < search.until_s else ()
         return _answer(case, search.best, changes=tuple(search.changes), plan=plan, indexes=indexes)
 
 
@@ -69,9 +71,11 @@ class Search:
     cost: Cost
     changes: list[Change] = field(default_factory=list)
     tried: set[str] = field(default_factory=set)
+    until_s: float = 0.0
 
     def run(self) -> None:
-        """Applies the rules in turn, each as long as it helps."""
+        """Applies the rules in turn, each as long as it helps and there is time."""
+        self.until_s = time.monotonic() + SEARCH_S
         for name, rule in RULES.items():
             while len(self.changes) < KEPT_MAX and self._step(name, rule):
                 pass
@@ -80,6 +84,8 @@ class Search:
         """Takes the first place where the rule makes the statement cheaper and leaves its rows the same."""
         for rewrite in rewrites(name, rule, self.best, self.prover):
             sql = rewrite.statement.sql(dialect=self.prover.dialect)
+            if time.monotonic() > self.until_s:
+                return False
             if sql in self.tried:
                 continue
             self.tried.add(sql)

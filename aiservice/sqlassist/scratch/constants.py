@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from aiservice.sqlassist.schema import Schema
+from aiservice.sqlassist.schema import Schema, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,8 @@ class Constant:
     lean: int = 0
 
 
+# As many of one column stand in the rows.
+CONSTANTS_MAX = 60
 Constants = Mapping[tuple[str, str], Sequence[Constant]]
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Like, exp.ILike, exp.In, exp.Between)
 
@@ -24,7 +26,7 @@ def constants_of(schema: Schema, statements: Iterable[exp.Expr]) -> Constants:
     """By table and column in lower case. A column without its table is looked for in all tables of the statement."""
     found: dict[tuple[str, str], list[Constant]] = {}
     for statement in statements:
-        aliases = {table.alias_or_name.lower(): table.name for table in statement.find_all(exp.Table)}
+        aliases = {table.alias_or_name.lower(): named(table, schema) for table in statement.find_all(exp.Table)}
         for comparison in statement.find_all(*_COMPARISONS):
             columns = list(comparison.find_all(exp.Column))
             values = [value for one in comparison.find_all(exp.Literal) if (value := _value(one)) is not None]
@@ -32,7 +34,19 @@ def constants_of(schema: Schema, statements: Iterable[exp.Expr]) -> Constants:
                 planted = [Constant(value, _lean(comparison, column)) for value in values]
                 for key in _homes(schema, column, aliases):
                     found.setdefault(key, []).extend(planted)
-    return {key: list(dict.fromkeys(values)) for key, values in found.items()}
+    return {key: _some(list(dict.fromkeys(values))) for key, values in found.items()}
+
+
+def _some(values: list[Constant]) -> list[Constant]:
+    """All, or of very many the first and the last."""
+    half = CONSTANTS_MAX // 2
+    return values if len(values) <= CONSTANTS_MAX else [*values[:half], *values[-half:]]
+
+
+def named(table: exp.Table, schema: Schema) -> Table | None:
+    """The schema's table, by its whole name or by the last part of it."""
+    whole = schema.table(f"{table.db}.{table.name}") if table.db else None
+    return whole or schema.table(table.name)
 
 
 def _lean(comparison: exp.Expr, column: exp.Column) -> int:
@@ -44,19 +58,19 @@ def _lean(comparison: exp.Expr, column: exp.Column) -> int:
 def tables_of(schema: Schema, statements: Iterable[exp.Expr]) -> list[str]:
     """The schema's tables that the statements name, with those that their foreign keys point at."""
     names: dict[str, None] = {}
-    waiting = [table.name for statement in statements for table in statement.find_all(exp.Table)]
+    waiting = [named(table, schema) for statement in statements for table in statement.find_all(exp.Table)]
     while waiting:
-        table = schema.table(waiting.pop())
+        table = waiting.pop()
         if table is not None and table.name not in names:
             names[table.name] = None
-            waiting += [key.table for key in table.foreign_keys if key.is_declared]
+            waiting += [schema.table(key.table) for key in table.foreign_keys if key.is_declared]
     return list(names)
 
 
-def _homes(schema: Schema, column: exp.Column, aliases: Mapping[str, str]) -> Iterable[tuple[str, str]]:
-    tables = [aliases.get(column.table.lower(), column.table)] if column.table else list(aliases.values())
-    for name in tables:
-        table = schema.table(name)
+def _homes(schema: Schema, column: exp.Column, aliases: Mapping[str, Table | None]) -> Iterable[tuple[str, str]]:
+    alias = column.table.lower()
+    tables = [aliases[alias] if alias in aliases else schema.table(alias)] if alias else list(aliases.values())
+    for table in tables:
         if table is not None and table.column(column.name) is not None:
             yield table.name.lower(), column.name.lower()
 

@@ -10,7 +10,7 @@ from sqlglot import exp
 from aiservice.sqlassist.dialect import Untranslatable, translate
 from aiservice.sqlassist.runner import ROWS_MAX, RUN_S, Rows, RunFailed
 from aiservice.sqlassist.schema import Column, Schema, Table
-from aiservice.sqlassist.scratch.constants import constants_of, tables_of
+from aiservice.sqlassist.scratch.constants import constants_of, named, tables_of
 from aiservice.sqlassist.scratch.dates import DAY_ARITHMETIC, with_dates
 from aiservice.sqlassist.scratch.duck import run_on_duck
 from aiservice.sqlassist.scratch.guard import STEPS_PER_CALL, Guard
@@ -91,6 +91,7 @@ class Scratch:
 
     def run(self, statement: exp.Expr, *, rows_max: int = ROWS_MAX, seconds: float = RUN_S) -> Rows:
         """In SQLite, or where that has no words for it in DuckDB, which counts no steps."""
+        statement = self._local(statement)
         try:
             sql = self._sql(statement)
             return self._guard.run(sql, rows_max=rows_max, seconds=seconds)
@@ -104,7 +105,7 @@ class Scratch:
     def plan(self, statement: exp.Expr) -> str:
         """SQLite's own words for how it will go about a statement, a line a step; raises `RunFailed`."""
         try:
-            return "\n".join(self._guard.explain(self._sql(statement)))
+            return "\n".join(self._guard.explain(self._sql(self._local(statement))))
         except Untranslatable as error:
             raise RunFailed(str(error)) from None
 
@@ -114,6 +115,24 @@ class Scratch:
         listed = ", ".join(map(_quoted, columns))
         self._guard.build(f"CREATE INDEX {label} ON {exp.table_(table, quoted=True).sql('sqlite')} ({listed})")
         self._guard.build("ANALYZE")
+
+    def _local(self, statement: exp.Expr) -> exp.Expr:
+        """The statement with the copy's names of tables: here they are in no schema."""
+        if not any(table.db for table in statement.find_all(exp.Table)):
+            return statement
+        copy = statement.copy()
+        for table in copy.find_all(exp.Table):
+            found = named(table, Schema(tuple(self._tables))) if table.db else None
+            if found is not None:
+                if not table.alias:
+                    table.set("alias", exp.TableAlias(this=table.this.copy()))
+                table.set("this", exp.to_identifier(found.name, quoted=True))
+                table.set("db", None)
+                table.set("catalog", None)
+        for column in copy.find_all(exp.Column):
+            column.set("db", None)
+            column.set("catalog", None)
+        return copy
 
     def _sql(self, statement: exp.Expr) -> str:
         dated = with_dates(statement, self._tables) if self._source in DAY_ARITHMETIC else statement

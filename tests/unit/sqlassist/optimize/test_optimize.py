@@ -255,3 +255,44 @@ def test_what_cannot_be_proven_is_said(sql: str, words: str) -> None:
 )
 def test_there_is_no_advice_where_there_is_nothing_wrong(sql: str) -> None:
     assert advice(gate.read_one(sql, "postgres"), read_schema(DDL, "postgres"), "postgres") == ()
+
+
+def test_tables_may_be_named_with_their_schema() -> None:
+    answer = answered("SELECT public.boat.name FROM public.boat WHERE EXTRACT(YEAR FROM built) = 2020")
+    assert [change.rule for change in answer.changes] == ["date_range"]
+    assert answer.sql is not None
+    assert "FROM public.boat WHERE (built >= '2020-01-01'" in answer.sql
+
+
+def test_what_cannot_be_counted_is_said() -> None:
+    answer = answered("SELECT crew, COUNT(*) FROM boat GROUP BY ROLLUP (crew)")
+    assert answer.plan is None
+    assert not answer.is_verified
+    assert any("nothing could be proven" in warning for warning in answer.warnings)
+
+
+def test_a_search_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "SEARCH_S", -1.0)
+    answer = answered(YEAR)
+    assert (answer.sql, answer.changes, answer.indexes) == (YEAR, (), ())
+
+
+@pytest.mark.parametrize(
+    ("dialect", "sql", "part"),
+    [
+        ("mysql", "SELECT `name` FROM `boat` WHERE YEAR(`built`) = 2020", "`built` >= '2020-01-01'"),
+        ("tsql", "SELECT TOP 5 name FROM boat WHERE YEAR(built) = 2020 ORDER BY name", "SELECT TOP 5 name"),
+        ("bigquery", "SELECT name FROM boat WHERE EXTRACT(YEAR FROM built) = 2020", "built < '2021-01-01'"),
+    ],
+)
+def test_an_answer_is_in_the_asked_dialect(dialect: str, sql: str, part: str) -> None:
+    answer = answered(sql, dialect)
+    assert answer.dialect == dialect
+    assert answer.sql is not None
+    assert part in answer.sql
+    assert [change.rule for change in answer.changes] == ["date_range"]
+
+
+def test_very_many_constants_are_no_more_work_than_many() -> None:
+    listed = ", ".join(map(str, range(3_000)))
+    assert answered(f"SELECT name FROM boat WHERE boat_id IN ({listed})").verified_by[-1] == "executed"
