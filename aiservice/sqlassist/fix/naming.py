@@ -121,8 +121,16 @@ def _lists(statement: exp.Expr, schema: Schema) -> Iterator[Edit]:
         for alias in [one for one in select.expressions if isinstance(one, exp.Alias)] if known is not None else ():
             is_column = known is not None and known.column(alias.alias) is not None
             is_other = isinstance(alias.this, exp.Column) and alias.this.name.lower() != alias.alias.lower()
+            is_other = is_other or (isinstance(alias.this, exp.AggFunc) and _is_grouped_by(select, alias.alias))
             if is_column and is_other and alias.alias.lower() not in named:
                 yield _parted(select, alias)
+
+
+def _is_grouped_by(select: exp.Select, name: str) -> bool:
+    """No group is made by an aggregate, so that the name is a column's."""
+    group = select.args.get("group")
+    listed = group.expressions if isinstance(group, exp.Group) else ()
+    return any(isinstance(one, exp.Column) and one.name.lower() == name.lower() for one in listed)
 
 
 def _parted(select: exp.Select, alias: exp.Alias) -> Edit:

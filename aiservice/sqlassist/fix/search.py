@@ -61,6 +61,8 @@ class Search:
                 continue
             self.parses += 1
             statement, place = _parsed(found.text, dialect)
+            # Some brackets that are never closed are passed over.
+            statement = statement if _is_balanced(words) else None
             if statement is not None:
                 pairs = pairwise(words)
                 statement.meta[NAMED] = frozenset(two.text.lower() for one, two in pairs if one.upper == "AS")
@@ -148,8 +150,14 @@ def _parsed(text: str, dialect: str) -> tuple[exp.Expr | None, int | None]:
 
 def parses(text: str, dialect: str) -> exp.Expr | None:
     """The one statement of a text that is whole as it stands; None where it is not."""
-    draft = Draft(text)
-    return _parsed(text, dialect)[0] if tidied(draft, words_of(text)) is draft else None
+    draft, words = Draft(text), words_of(text)
+    is_whole = _is_balanced(words) and tidied(draft, words) is draft
+    return _parsed(text, dialect)[0] if is_whole else None
+
+
+def _is_balanced(words: list[Word]) -> bool:
+    level = sum((word.text == "(") - (word.text == ")") for word in words if word.kind == "sign")
+    return level == 0 or any(word.kind == "open" for word in words)
 
 
 def _offset(text: str, error: ParseError) -> int | None:

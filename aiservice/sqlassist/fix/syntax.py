@@ -359,14 +359,16 @@ def _missing(stop: Stop) -> Iterator[Draft]:
     words = stop.words
     for place, word in enumerate(words):
         follows = words[place + 1].upper if place + 1 < len(words) else ""
-        if word.upper in ("GROUP", "ORDER", "PARTITION") and follows and follows != "BY" and place <= stop.place:
+        has_more = place + 1 < len(words)
+        if word.upper in ("GROUP", "ORDER", "PARTITION") and has_more and follows != "BY" and place <= stop.place:
             yield stop.put(place + 1, "BY", 0.9)
-            if len(follows) <= 3 and follows[0] in "BY" and follows.lower() not in stop.names:
+            if 0 < len(follows) <= 3 and follows[0] in "BY" and follows.lower() not in stop.names:
                 swapped = words[place + 1].saying("BY")
                 yield stop.swap(place + 1, 1, swapped, rule="keyword", why=f"{word.text} takes BY.", cost=0.8)
         if word.upper in _SET_OPERATIONS and follows not in ("SELECT", "ALL", "DISTINCT", "WITH", ""):
             yield stop.put(place + 1, "SELECT", 0.9)
-        if word.text == "(" and place and words[place - 1].upper in _QUERIED and _reads(stop, place):
+        is_queried = place > 0 and (words[place - 1].upper in _QUERIED or words[place - 1].kind == "sign")
+        if word.text == "(" and is_queried and _reads(stop, place):
             yield stop.put(place + 1, "SELECT", 0.9)
         if word.upper == "CASE" and follows != "WHEN" and stop.counts["THEN"] > stop.counts["WHEN"]:
             yield stop.put(place + 1, "WHEN", 0.9)
@@ -383,7 +385,7 @@ def _missing(stop: Stop) -> Iterator[Draft]:
         and (any(word.upper == "FROM" for word in words))
     ):
         yield stop.put(0, "SELECT", 1.0)
-    for place in range(min(stop.place + 1, len(words)), max(0, stop.place - WINDOW), -1):
+    for place in range(min(stop.place + 1, len(words)), max(0, stop.place - WINDOW - 2), -1):
         for text, cost in _put_in(stop, place):
             yield stop.put(place, text, cost + 0.02 * abs(stop.place - place))
 
