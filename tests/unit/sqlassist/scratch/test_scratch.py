@@ -197,3 +197,20 @@ def test_a_schema_of_names_alone_is_enough() -> None:
     query: exp.Expr = parse_one("SELECT bird FROM nest WHERE eggs > 3 AND bird = 'wren'", "sqlite")
     with open_scratch(schema, "sqlite", statements=[query]) as copy:
         assert copy.run(query).rows
+
+
+def test_names_are_only_names() -> None:
+    schema = read_schema('CREATE TABLE "a""b; DROP TABLE c" ("x""y) --" INTEGER, "group" TEXT UNIQUE)', "postgres")
+    (table,) = schema.tables
+    query = exp.select(exp.column(table.columns[0].name, quoted=True)).from_(exp.table_(table.name, quoted=True))
+    with open_scratch(schema, "postgres", statements=[query]) as copy:
+        assert len(copy.run(query).rows) == 40
+        copy.add_index(table.name, [table.columns[0].name])
+        assert len(copy.run(query).rows) == 40
+
+
+def test_tables_of_other_schemas_are_found_by_their_whole_name() -> None:
+    schema = read_schema("CREATE TABLE north.mill (id INTEGER PRIMARY KEY, sails INTEGER)", "postgres")
+    query = parse_one("SELECT north.mill.sails FROM north.mill WHERE mill.id > 3", "postgres")
+    with open_scratch(schema, "postgres", statements=[query]) as copy:
+        assert len(copy.run(query).rows) > 30
