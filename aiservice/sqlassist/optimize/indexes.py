@@ -93,25 +93,25 @@ def _wanted(statement: exp.Expr, prover: Prover) -> list[Wanted]:
             _note(part, ground, wanted)
         order = select.args.get("order")
         for ordered in order.expressions if isinstance(order, exp.Order) and select.args.get("limit") else ():
-            _add(ordered.this, "sorted", ground, wanted)
+            _add(ordered.this, "sorted", ground, wanted=wanted)
     return list(wanted.values())
 
 
 def _note(part: exp.Expr, ground: Ground, wanted: dict[str, Wanted]) -> None:
     if isinstance(part, exp.EQ) and isinstance(part.this, exp.Column) and isinstance(part.expression, exp.Column):
-        _add(part.this, "joined", ground, wanted)
-        _add(part.expression, "joined", ground, wanted)
+        _add(part.this, "joined", ground, wanted=wanted)
+        _add(part.expression, "joined", ground, wanted=wanted)
     elif isinstance(part, exp.EQ | exp.In):
         for side in (part.this, part.args.get("expression")):
-            _add(side, "equal", ground, wanted)
+            _add(side, "equal", ground, wanted=wanted)
     elif isinstance(part, _RANGES):
         pattern = part.args.get("expression")
         is_wild = isinstance(part, exp.Like) and (pattern is None or pattern.name.startswith(("%", "_")))
         for side in (part.this, pattern) if not is_wild else ():
-            _add(side, "ranged", ground, wanted)
+            _add(side, "ranged", ground, wanted=wanted)
 
 
-def _add(node: exp.Expr | None, role: str, ground: Ground, wanted: dict[str, Wanted]) -> None:
+def _add(node: exp.Expr | None, role: str, ground: Ground, *, wanted: dict[str, Wanted]) -> None:
     found = ground.column(node)
     if found is not None:
         table, column = found

@@ -82,7 +82,7 @@ class Search:
 
     def _step(self, name: str, rule: Rule) -> bool:
         """Takes the first place where the rule makes the statement cheaper and leaves its rows the same."""
-        for rewrite in rewrites(name, rule, self.best, self.prover):
+        for rewrite in rewrites(name, rule, self.best, prover=self.prover):
             sql = rewrite.statement.sql(dialect=self.prover.dialect)
             if time.monotonic() > self.until_s:
                 return False
@@ -99,7 +99,7 @@ class Search:
         return False
 
 
-def rewrites(name: str, rule: Rule, statement: exp.Expr, prover: Prover) -> Iterator[Rewrite]:
+def rewrites(name: str, rule: Rule, statement: exp.Expr, *, prover: Prover) -> Iterator[Rewrite]:
     """What a rule makes of a statement, one place at a time, as the dialect reads it again."""
     schema, dialect = prover.schema, prover.dialect
     count = len(list(islice(rule(Ground(statement, schema, dialect)), PLACES_MAX)))

@@ -50,7 +50,7 @@ def open_scratch(
             _fill(connection, table, made.get(table.name, []))
         connection.execute("COMMIT")
         connection.execute("ANALYZE")
-        yield Scratch(Guard(connection, steps_per_call=steps_per_call), dialect, tables, made)
+        yield Scratch(Guard(connection, steps_per_call=steps_per_call), dialect, tables, rows=made)
 
 
 def _fill(connection: sqlite3.Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -82,7 +82,7 @@ class Scratch:
     dialect = "sqlite"
 
     def __init__(
-        self, guard: Guard, dialect: str, tables: Sequence[Table], rows: Mapping[str, list[tuple[Any, ...]]]
+        self, guard: Guard, dialect: str, tables: Sequence[Table], *, rows: Mapping[str, list[tuple[Any, ...]]]
     ) -> None:
         self._source = dialect
         self._tables = tables
@@ -100,7 +100,7 @@ class Scratch:
         except RunFailed as error:
             if error.kind == "time" or not ("no such function" in error.reason or "syntax" in error.reason):
                 raise
-        return run_on_duck(statement, self._source, self._tables, self._rows, rows_max=rows_max, seconds=seconds)
+        return run_on_duck(statement, self._source, self._tables, rows=self._rows, rows_max=rows_max, seconds=seconds)
 
     def plan(self, statement: exp.Expr) -> str:
         """SQLite's own words for how it will go about a statement, a line a step; raises `RunFailed`."""

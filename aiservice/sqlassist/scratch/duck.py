@@ -29,8 +29,8 @@ def run_on_duck(
     statement: exp.Expr,
     source: str,
     tables: Sequence[Table],
-    rows: Mapping[str, list[tuple[Any, ...]]],
     *,
+    rows: Mapping[str, list[tuple[Any, ...]]],
     rows_max: int,
     seconds: float,
 ) -> Rows:
@@ -44,12 +44,12 @@ def run_on_duck(
             for table in tables:
                 _fill(connection, table, rows.get(table.name, []))
             connection.execute("SET lock_configuration = true")
-            return _rows(connection, sql, rows_max, seconds)
+            return _rows(connection, sql, rows_max, seconds=seconds)
     except duckdb.Error as error:
         raise RunFailed(str(error).splitlines()[0]) from None
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, sql: str, rows_max: int, seconds: float) -> Rows:
+def _rows(connection: duckdb.DuckDBPyConnection, sql: str, rows_max: int, *, seconds: float) -> Rows:
     timer = Timer(seconds, connection.interrupt)
     timer.start()
     try:

@@ -68,7 +68,7 @@ class RowMaker:
                    for one in table.columns]  # fmt: skip
         for number in range(count):
             for attempt in range(TRIES):
-                row = self._row(table, columns, borrows, number)
+                row = self._row(table, columns, borrows, number=number)
                 if attempt == TRIES - 1:
                     self._part(table, row, number)
                 keys = [tuple(row[name] for name in unique) for unique in uniques]
@@ -78,7 +78,7 @@ class RowMaker:
                     rows.append(tuple(row[name] for _, name, _ in columns))
                     break
 
-    def _row(self, table: Table, columns: Sequence[_Planted], borrows: Sequence["_Borrow"], number: int) -> Cells:
+    def _row(self, table: Table, columns: Sequence[_Planted], borrows: Sequence["_Borrow"], *, number: int) -> Cells:
         is_eager = self._chance.random() < EAGER_SHARE
         row: Cells = {}
         for borrow in borrows:
@@ -121,14 +121,14 @@ class RowMaker:
             return None
         names = tuple(name.lower() for name in key.columns)
         is_nullable = all(column is not None and column.is_nullable for column in columns)
-        return _Borrow(names, tuple(places[name.lower()] for name in key.references), rows, is_nullable)
+        return _Borrow(names, tuple(places[name.lower()] for name in key.references), rows, is_nullable=is_nullable)
 
 
 class _Borrow:
     """Takes the key of a row that is there: of some rows often, of a third of them never."""
 
     def __init__(
-        self, names: tuple[str, ...], places: tuple[int, ...], rows: list[tuple[Any, ...]], is_nullable: bool
+        self, names: tuple[str, ...], places: tuple[int, ...], rows: list[tuple[Any, ...]], *, is_nullable: bool
     ) -> None:
         self._names, self._places, self._rows, self._is_nullable = names, places, rows, is_nullable
 

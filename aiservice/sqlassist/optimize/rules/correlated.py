@@ -54,7 +54,7 @@ def _correlation(subquery: exp.Subquery, outer: exp.Select, ground: Ground) -> C
         return None
     pairs, conditions = [], []
     for part in conjuncts(where_of(inner)):
-        pair = _pair(part, inner, outer, ground)
+        pair = _pair(part, inner, outer, ground=ground)
         if pair is not None:
             pairs.append(pair)
         elif all(ground.owner(column, inner) is not None for column in part.find_all(exp.Column)):
@@ -92,7 +92,9 @@ def _is_within(node: exp.Expr, above: exp.Expr) -> bool:
     return False
 
 
-def _pair(part: exp.Expr, inner: exp.Select, outer: exp.Select, ground: Ground) -> tuple[exp.Column, exp.Column] | None:
+def _pair(
+    part: exp.Expr, inner: exp.Select, outer: exp.Select, *, ground: Ground
+) -> tuple[exp.Column, exp.Column] | None:
     """The inner column and the outer one that have to be equal."""
     if not isinstance(part, exp.EQ):
         return None
@@ -102,13 +104,13 @@ def _pair(part: exp.Expr, inner: exp.Select, outer: exp.Select, ground: Ground) 
         if (
             ground.owner(mine, inner) is not None
             and ground.owner(other, inner) is None
-            and _is_outer(other, inner, outer, ground)
+            and _is_outer(other, inner, outer, ground=ground)
         ):
             return mine, other
     return None
 
 
-def _is_outer(column: exp.Column, inner: exp.Select, outer: exp.Select, ground: Ground) -> bool:
+def _is_outer(column: exp.Column, inner: exp.Select, outer: exp.Select, *, ground: Ground) -> bool:
     if column.table and column.table.lower() in {source.name for source in ground.sources(inner)}:
         return False
     return ground.owner(column, outer) is not None

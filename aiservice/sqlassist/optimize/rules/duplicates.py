@@ -63,7 +63,8 @@ def is_unique(select: exp.Select, ground: Ground) -> bool:
         return False
     columns = [one for one in outputs if isinstance(one, exp.Column)]
     return any(
-        _has_key(source, columns, select, ground) and _keeps(source, sources, select, ground) for source in sources
+        _has_key(source, columns, select, ground=ground) and _keeps(source, sources, select, ground=ground)
+        for source in sources
     )
 
 
@@ -71,7 +72,7 @@ def same(left: exp.Expr, right: exp.Expr) -> bool:
     return left == right or (isinstance(right, exp.Column) and same_column(left, right))
 
 
-def _has_key(source: Source, columns: list[exp.Column], select: exp.Select, ground: Ground) -> bool:
+def _has_key(source: Source, columns: list[exp.Column], select: exp.Select, *, ground: Ground) -> bool:
     """A whole key of this source is among the columns."""
     if source.table is None or source.side in ("LEFT", "FULL"):
         return False
@@ -79,13 +80,13 @@ def _has_key(source: Source, columns: list[exp.Column], select: exp.Select, grou
     return any(key <= mine for key in ground.unique_keys(source.table))
 
 
-def _keeps(source: Source, sources: list[Source], select: exp.Select, ground: Ground) -> bool:
+def _keeps(source: Source, sources: list[Source], select: exp.Select, *, ground: Ground) -> bool:
     """Every other source has at most one row for each row of this one: each is joined on a key of its own."""
     joined, waiting = {source.name}, [one for one in sources if one != source]
     if any(one.side in ("RIGHT", "FULL") or (one.join is not None and one.join.args.get("using")) for one in sources):
         return False
     while waiting:
-        found = next((one for one in waiting if _is_one(one, joined, select, ground)), None)
+        found = next((one for one in waiting if _is_one(one, joined, select, ground=ground)), None)
         if found is None:
             return False
         joined.add(found.name)
@@ -93,7 +94,7 @@ def _keeps(source: Source, sources: list[Source], select: exp.Select, ground: Gr
     return True
 
 
-def _is_one(source: Source, joined: set[str], select: exp.Select, ground: Ground) -> bool:
+def _is_one(source: Source, joined: set[str], select: exp.Select, *, ground: Ground) -> bool:
     conditions = [] if source.join is None else conjuncts(source.join.args.get("on"))
     if source.side != "LEFT":
         others = [join for join in select.args.get("joins") or () if not join.args.get("side")]
@@ -105,14 +106,14 @@ def _is_one(source: Source, joined: set[str], select: exp.Select, ground: Ground
                 if (
                     isinstance(mine, exp.Column)
                     and ground.owner(mine, select) == source
-                    and _is_given(other, joined, select, ground)
+                    and _is_given(other, joined, select, ground=ground)
                 ):
                     fixed.add(mine.name.lower())
     assert source.table is not None
     return any(key <= fixed for key in ground.unique_lists(source.table))
 
 
-def _is_given(node: exp.Expr, joined: set[str], select: exp.Select, ground: Ground) -> bool:
+def _is_given(node: exp.Expr, joined: set[str], select: exp.Select, *, ground: Ground) -> bool:
     if isinstance(node, exp.Literal):
         return True
     if not isinstance(node, exp.Column):
@@ -213,5 +214,9 @@ def distinct_in_aggregate(ground: Ground) -> Iterator[Edit]:
         if any(source.table is None for source in sources) or not sources:
             continue
         owner = ground.owner(inner, select)
-        if owner is not None and _has_key(owner, [inner], select, ground) and _keeps(owner, sources, select, ground):
+        if (
+            owner is not None
+            and _has_key(owner, [inner], select, ground=ground)
+            and _keeps(owner, sources, select, ground=ground)
+        ):
             yield replacing(node, exp.Count(this=exp.Star()), "The column is a key: each of its values is one row.")

@@ -34,11 +34,11 @@ def having_to_where(ground: Ground) -> Iterator[Edit]:
         parts = conjuncts(having.this)
         early = [part for part in parts if _is_of_groups(part, group.expressions, select)]
         if early:
-            yield _moved(select, having, parts, early, why)
+            yield _moved(select, having, parts, early=early, why=why)
 
 
 def _moved(
-    select: exp.Select, having: exp.Expr, parts: Sequence[exp.Expr], early: Sequence[exp.Expr], why: str
+    select: exp.Select, having: exp.Expr, parts: Sequence[exp.Expr], *, early: Sequence[exp.Expr], why: str
 ) -> Edit:
     def apply() -> exp.Expr:
         late = [part for part in parts if part not in early]

@@ -18,7 +18,7 @@ def left_to_inner(ground: Ground) -> Iterator[Edit]:
             continue
         parts = conjuncts(where_of(select))
         for source in ground.sources(select):
-            if source.side == "LEFT" and any(_asks(part, source, select, ground) for part in parts):
+            if source.side == "LEFT" and any(_asks(part, source, select, ground=ground) for part in parts):
                 join = source.join
                 assert join is not None
                 yield changing(join, partial(_make_inner, join), why)
@@ -29,7 +29,7 @@ def _make_inner(join: exp.Join) -> None:
     join.set("kind", None)
 
 
-def _asks(part: exp.Expr, source: Source, select: exp.Select, ground: Ground) -> bool:
+def _asks(part: exp.Expr, source: Source, select: exp.Select, *, ground: Ground) -> bool:
     columns = [column for column in part.find_all(exp.Column) if ground.owner(column, select) == source]
     return any(rejects_null(part, column) for column in columns)
 
@@ -62,17 +62,17 @@ def _is_unused(source: Source, select: exp.Select, ground: Ground) -> bool:
     join = source.join
     assert join is not None
     assert source.table is not None
-    pairs = _key_pairs(join, source, select, ground)
+    pairs = _key_pairs(join, source, select, ground=ground)
     if not pairs or not any(key <= set(pairs) for key in ground.unique_lists(source.table)):
         return False
     within = {id(column) for column in join.find_all(exp.Column)}
     for column in select.find_all(exp.Column):
-        if id(column) not in within and _may_be_of(column, source, select, ground):
+        if id(column) not in within and _may_be_of(column, source, select, ground=ground):
             return False
-    return source.side == "LEFT" or _always_matches(pairs, source.table, select, ground)
+    return source.side == "LEFT" or _always_matches(pairs, source.table, select, ground=ground)
 
 
-def _may_be_of(column: exp.Column, source: Source, select: exp.Select, ground: Ground) -> bool:
+def _may_be_of(column: exp.Column, source: Source, select: exp.Select, *, ground: Ground) -> bool:
     """A column without a table's name may be this one's unless the schema knows it for another's."""
     if column.table:
         return column.table.lower() == source.name
@@ -80,7 +80,7 @@ def _may_be_of(column: exp.Column, source: Source, select: exp.Select, ground: G
     return owner is None or owner == source
 
 
-def _key_pairs(join: exp.Join, source: Source, select: exp.Select, ground: Ground) -> dict[str, exp.Column]:
+def _key_pairs(join: exp.Join, source: Source, select: exp.Select, *, ground: Ground) -> dict[str, exp.Column]:
     """The joined table's columns and what each is equal to; empty where the condition is more than that."""
     pairs: dict[str, exp.Column] = {}
     for part in conjuncts(join.args.get("on")):
@@ -99,7 +99,7 @@ def _key_pairs(join: exp.Join, source: Source, select: exp.Select, ground: Groun
     return pairs
 
 
-def _always_matches(pairs: dict[str, exp.Column], table: Table, select: exp.Select, ground: Ground) -> bool:
+def _always_matches(pairs: dict[str, exp.Column], table: Table, select: exp.Select, *, ground: Ground) -> bool:
     """A declared foreign key without NULL has a row there for certain."""
     others = list(pairs.values())
     found = [ground.column(column) for column in others]

@@ -1,6 +1,6 @@
 """Conditions that hide a column in a function, so that no index on it helps: said of the column itself."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from sqlglot import exp
 
@@ -9,7 +9,7 @@ from aiservice.sqlassist.optimize.ground import Ground, conjuncts, where_of
 from aiservice.sqlassist.optimize.rules.spans import bare, day_of, literal, next_start, unit_of
 
 COMPARISONS: tuple[type[exp.Binary], ...] = (exp.EQ, exp.GT, exp.GTE, exp.LT, exp.LTE)
-_TURNED: dict[type[exp.Expr], type[exp.Binary]] = {
+_TURNED: Mapping[type[exp.Expr], type[exp.Binary]] = {
     exp.EQ: exp.EQ, exp.GT: exp.LT, exp.GTE: exp.LTE, exp.LT: exp.GT, exp.LTE: exp.GTE,
 }  # fmt: skip
 _RANGE = "A function on the column keeps an index on it from being used; a range of the column itself says the same."

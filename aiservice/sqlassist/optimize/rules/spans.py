@@ -1,13 +1,14 @@
 """Spans of days: what a function of a date says about the date itself."""
 
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 
 from sqlglot import exp
 
 _DATED = (exp.Date, exp.TsOrDsToDate)
 _READ = (exp.TsOrDsToTimestamp, exp.TimeStrToTime, exp.Paren)
-_FORMS = {"%Y": "YEAR", "%Y-%m": "MONTH", "%Y-%m-%d": "DAY"}
-_LENGTHS = {"%Y": 4, "%Y-%m": 7, "%Y-%m-%d": 10}
+_FORMS: Mapping[str, str] = {"%Y": "YEAR", "%Y-%m": "MONTH", "%Y-%m-%d": "DAY"}
+_LENGTHS: Mapping[str, int] = {"%Y": 4, "%Y-%m": 7, "%Y-%m-%d": 10}
 
 
 def bare(node: exp.Expr) -> exp.Expr:

@@ -1,6 +1,6 @@
 """Subqueries that are run once for each row, or to the end where the first row would do."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 from sqlglot import exp
@@ -18,11 +18,11 @@ from aiservice.sqlassist.optimize.ground import (
 
 _LIMITS = ("limit", "offset", "fetch")
 # Of `COUNT(*) > 0` and the like: whether it says that there are rows, or that there are none.
-_ANY: dict[tuple[type[exp.Expr], str], bool] = {
+_ANY: Mapping[tuple[type[exp.Expr], str], bool] = {
     (exp.GT, "0"): True, (exp.NEQ, "0"): True, (exp.GTE, "1"): True, (exp.EQ, "0"): False, (exp.LT, "1"): False,
     (exp.LTE, "0"): False,
 }  # fmt: skip
-_TURNED: dict[type[exp.Expr], type[exp.Expr]] = {
+_TURNED: Mapping[type[exp.Expr], type[exp.Expr]] = {
     exp.GT: exp.LT, exp.LT: exp.GT, exp.GTE: exp.LTE, exp.LTE: exp.GTE, exp.EQ: exp.EQ, exp.NEQ: exp.NEQ,
 }  # fmt: skip
 
@@ -82,12 +82,12 @@ def not_in_to_not_exists(ground: Ground) -> Iterator[Edit]:
             continue
         what = inner.selects[0].unalias()
         if isinstance(what, exp.Column) and ground.is_not_null(what, inner) and ground.is_not_null(column, outer):
-            exists = _exists(column, what, inner, ground)
+            exists = _exists(column, what, inner, ground=ground)
             if exists is not None:
                 yield replacing(node, exp.Not(this=exists), why)
 
 
-def _exists(column: exp.Column, what: exp.Column, inner: exp.Select, ground: Ground) -> exp.Expr | None:
+def _exists(column: exp.Column, what: exp.Column, inner: exp.Select, *, ground: Ground) -> exp.Expr | None:
     """EXISTS of a row that is equal; None where a name would be caught by the inner tables."""
     outer = _qualified(column, ground)
     select = inner.copy()
@@ -123,7 +123,7 @@ def in_to_exists(ground: Ground) -> Iterator[Edit]:
             if inner is None or not is_plain(inner) or len(inner.selects) != 1 or not isinstance(node.this, exp.Column):
                 continue
             what = inner.selects[0].unalias()
-            exists = _exists(node.this, what, inner, ground) if isinstance(what, exp.Column) else None
+            exists = _exists(node.this, what, inner, ground=ground) if isinstance(what, exp.Column) else None
             if exists is not None:
                 yield replacing(node, exists, why)
 
@@ -140,7 +140,7 @@ def in_to_join(ground: Ground) -> Iterator[Edit]:
             if inner is None or not _is_joinable(inner, select, ground) or not isinstance(node.this, exp.Column):
                 continue
             if all(_qualified(column, ground) is not None for column in _own_columns(select, inner)):
-                yield Edit(node, why, partial(_joined, select, place, inner, ground))
+                yield Edit(node, why, partial(_joined, select, place, inner, ground=ground))
 
 
 def _has_bare_star(select: exp.Select) -> bool:
@@ -164,7 +164,7 @@ def _is_joinable(inner: exp.Expr, outer: exp.Select, ground: Ground) -> bool:
     return frozenset({what.name.lower()}) in ground.unique_lists(sources[0].table)
 
 
-def _joined(select: exp.Select, place: int, inner: exp.Select, ground: Ground) -> exp.Expr:
+def _joined(select: exp.Select, place: int, inner: exp.Select, *, ground: Ground) -> exp.Expr:
     def named(column: exp.Column) -> exp.Column:
         return _qualified(column, ground) or column
 

@@ -55,7 +55,7 @@ def made_by(rule: str, sql: str, dialect: str = "postgres") -> list[Rewrite]:
     """What a rule makes of a statement, whatever it costs."""
     with ExitStack() as stack:
         place = prover(sql, stack, dialect)
-        return list(rewrites(rule, RULES[rule], place.statement, place))
+        return list(rewrites(rule, RULES[rule], place.statement, prover=place))
 
 
 def rows_of(statement: exp.Expr, dialect: str = "postgres", *, is_empty: bool = False) -> list[tuple[object, ...]]:
