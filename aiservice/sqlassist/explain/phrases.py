@@ -243,7 +243,8 @@ class Phrases:
         return f"{self.of(node.this)}, only of the rows where {self.of(node.expression.this)}"
 
     def _within_group(self, node: exp.Expr) -> str:
-        return f"{self.of(node.this)} in the order of {self.ordering(node.expression)}"
+        order = f" in the order of {self.ordering(node.expression)}" if node.args.get("expression") is not None else ""
+        return f"{self.of(node.this)}{order}"
 
     def _call(self, node: exp.Expr) -> str:
         """A function with its arguments in words; one with a format stands as SQL, which spells it as its dialect."""

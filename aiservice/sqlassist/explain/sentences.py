@@ -112,7 +112,8 @@ class _Story:
             yield f"{subject} keeps only the rows where, once windows are computed, {say.of(args['qualify'].this)}."
         yield self._returned(select, subject)
         if args.get("into") is not None:
-            name = shown_name(args["into"].this.name)
+            into = args["into"].this
+            name = shown_name(into.name) if isinstance(into, exp.Expr) else "without a name"
             yield f"{subject} would write the result into the new table {name} (INTO). It is not run."
 
     def _returned(self, select: exp.Select, subject: str) -> str:

@@ -21,6 +21,8 @@ _OTHERS = (
 )  # fmt: skip
 # Words that are no statement are read as a column, a call, or a name for one.
 _NO_STATEMENTS = (exp.Condition, exp.Alias, exp.Aliases, exp.Tuple, exp.Identifier, exp.Var)
+# What sqlglot raises, instead of an error of its own, for some texts that are no SQL.
+_SLIPS = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 _PROBLEMS_MAX = 20
 
 
@@ -77,11 +79,11 @@ def explained(statement: exp.Expr, names: Resolution, dialect: str) -> Explanati
 def read_anyhow(sql: str, dialect: str) -> tuple[exp.Expr, str, list[str]]:
     """The statement and the dialect it could be read in: the asked one, else the first other, with a warning."""
     try:
-        found = gate.parse(sql, dialect)
+        found = _read(sql, dialect)
     except StatementRefused as refusal:
         for other in _OTHERS:
             try:
-                found = [] if other == dialect else gate.parse(sql, other)
+                found = [] if other == dialect else _read(sql, other)
             except StatementRefused:
                 continue
             if len(found) == 1 and not isinstance(found[0], exp.Command):
@@ -91,6 +93,17 @@ def read_anyhow(sql: str, dialect: str) -> tuple[exp.Expr, str, list[str]]:
     if isinstance(statement, _NO_STATEMENTS) and not isinstance(statement, exp.Query):
         raise StatementRefused(f"The query is no SQL statement: {shown_sql(statement, dialect)}.", param="query")
     return statement, dialect, []
+
+
+def _read(sql: str, dialect: str) -> list[exp.Expr]:
+    """All statements; sqlglot lets some pass that end in the middle."""
+    try:
+        found = gate.parse(sql, dialect)
+    except _SLIPS:
+        raise StatementRefused(f"The query could not be read as {dialect}.", param="query") from None
+    if any(node.error_messages() for statement in found for node in statement.walk()):
+        raise StatementRefused(f"The query could not be read as {dialect}: something is missing in it.", param="query")
+    return found
 
 
 def said(problem: Unresolved) -> str:

@@ -40,7 +40,7 @@ class Writes:
     def _target(self, statement: exp.Expr) -> str:
         listed = [one for one in statement.args.get("tables") or () if isinstance(one, exp.Table)]
         target = statement.this
-        table = target if isinstance(target, exp.Table) else target.find(exp.Table) if target is not None else None
+        table = target.find(exp.Table) if isinstance(target, exp.Expr) else None
         listed = [table] if isinstance(table, exp.Table) else listed
         return joined([self._say.table(one) for one in listed]) if listed else "the database"
 

@@ -11,6 +11,8 @@ from aiservice.sqlassist.schema.draft import Draft
 from aiservice.sqlassist.schema.model import Column
 
 _TOP_MAX = 500
+# sqlglot raises others than its own errors for some texts that are no SQL.
+_UNREAD = (SqlglotError, RecursionError, AttributeError, IndexError, KeyError, TypeError, ValueError)
 _ENDING = re.compile(r"\bWITH\s+((NO\s+)?DATA|((CASCADED|LOCAL)\s+)?CHECK\s+OPTION|READ\s+ONLY)\s*$", re.IGNORECASE)
 
 
@@ -18,7 +20,7 @@ def selected(sql: str, dialect: str, draft_of: Callable[[str], Draft | None]) ->
     """By name in lower case; a column of a known table keeps its type. Nothing where the query cannot be read."""
     try:
         query = sqlglot.parse_one(_ENDING.sub("", sql), read=dialect)
-    except (SqlglotError, RecursionError):
+    except _UNREAD:
         return {}
     while isinstance(query, exp.SetOperation | exp.Subquery):
         query = query.this
