@@ -73,7 +73,8 @@ class CellMaker:
             case "text" | "json":
                 return value if isinstance(value, str) else f"{value:g}"
             case "integer" | "real" if isinstance(value, str):
-                return _number(value)
+                number = _number(value)
+                return self._plain(column) if isinstance(number, str) else number
             case "boolean":
                 return int(str(value).lower() in ("1", "t", "true", "yes", "y"))
         return value
@@ -84,7 +85,7 @@ class CellMaker:
                 return self._moment(column, _shifted(self._day(value), self._chance.choice(_AROUND)))
             case "integer" | "real":
                 number = _number(value)
-                return number + self._chance.choice((-1, 1)) if isinstance(number, int | float) else number
+                return self._plain(column) if isinstance(number, str) else number + self._chance.choice((-1, 1))
             case "boolean":
                 return self._chance.randint(0, 1)
         if isinstance(value, str):
@@ -145,7 +146,7 @@ class CellMaker:
 
 
 def _number(value: str | float) -> Any:
-    """The text itself where it is no number: SQLite keeps it, and so may the statement's author have meant it."""
+    """The text itself where it is no number."""
     if not isinstance(value, str):
         return value
     try:

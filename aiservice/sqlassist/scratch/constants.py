@@ -28,8 +28,10 @@ def constants_of(schema: Schema, statements: Iterable[exp.Expr]) -> Constants:
     for statement in statements:
         aliases = {table.alias_or_name.lower(): named(table, schema) for table in statement.find_all(exp.Table)}
         for comparison in statement.find_all(*_COMPARISONS):
-            columns = list(comparison.find_all(exp.Column))
-            values = [value for one in comparison.find_all(exp.Literal) if (value := _value(one)) is not None]
+            own = list(comparison.walk(prune=lambda node: isinstance(node, exp.Query)))
+            columns = [node for node in own if isinstance(node, exp.Column)]
+            literals = [node for node in own if isinstance(node, exp.Literal)]
+            values = [value for one in literals if (value := _value(one)) is not None]
             for column in columns[:2] if values else ():
                 planted = [Constant(value, _lean(comparison, column)) for value in values]
                 for key in _homes(schema, column, aliases):

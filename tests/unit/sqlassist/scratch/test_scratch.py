@@ -214,3 +214,10 @@ def test_tables_of_other_schemas_are_found_by_their_whole_name() -> None:
     query = parse_one("SELECT north.mill.sails FROM north.mill WHERE mill.id > 3", "postgres")
     with open_scratch(schema, "postgres", statements=[query]) as copy:
         assert len(copy.run(query).rows) > 30
+
+
+def test_a_subquerys_constants_are_not_the_outer_columns_and_numbers_stay_numbers(schema: Schema) -> None:
+    sql = "SELECT kilos FROM harvest WHERE kilos NOT IN (SELECT tree_id FROM tree WHERE kind = 'fig') OR kilos = 'many'"
+    with open_scratch(schema, "postgres", statements=[parse_one(sql, "postgres")]) as copy:
+        assert {type(kilos) for (kilos,) in rows_of(copy, "SELECT kilos FROM harvest")} == {int, type(None)}
+        assert rows_of(copy, "SELECT 1 FROM tree WHERE kind = 'fig'")
