@@ -2,6 +2,7 @@
 
 import heapq
 import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -21,7 +22,9 @@ from aiservice.sqlassist.schema import Schema
 PARSES_MAX = 150
 EXPANDED_MAX = 10
 COST_MAX = 4.5
-WORDS_MAX = 4_000
+WORDS_MAX = 2_000
+TIDIED_MAX = 30
+BUDGET_S = 1.0
 FOREIGN_COST = 1.2
 _OTHERS = ("mysql", "tsql", "bigquery", "postgres", "duckdb", "snowflake", "oracle")
 _ESCAPING = frozenset({"mysql", "bigquery", "snowflake", "databricks", "spark", "hive", "clickhouse"})
@@ -51,12 +54,17 @@ class Search:
 
     def repairs(self, draft: Draft) -> Iterator[Repair]:
         """What parses, the cheapest first; ends when the search has gone on long enough."""
+        until_s = time.monotonic() + BUDGET_S
         self._begin(draft)
-        while self._heap and self.parses < PARSES_MAX:
+        tidied_count = 0
+        while self._heap and self.parses < PARSES_MAX and time.monotonic() < until_s:
             cost, _, dialect, found = heapq.heappop(self._heap)
             words = words_of(found.text)
             tidy = tidied(found, words) if len(words) <= WORDS_MAX else found
             if tidy is not found:
+                tidied_count += 1
+                if tidied_count > TIDIED_MAX:
+                    return
                 self._push(tidy, dialect, cost - found.cost)
                 continue
             self.parses += 1

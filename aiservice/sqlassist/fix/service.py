@@ -1,5 +1,6 @@
 """The action fix."""
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -24,6 +25,7 @@ from aiservice.sqlassist.names import Resolution, resolve
 from aiservice.sqlassist.runner import RunFailed
 
 READINGS_MAX = 14
+BUDGET_S = 2.0
 ALTERNATIVES_MAX = 3
 _BODIES = frozenset({"FROM", "SET", "INTO", "TABLE", "VALUES"})
 
@@ -50,13 +52,15 @@ def fix(case: Case) -> Answer:
     """
     good: list[Mended] = []
     failed: list[Mended] = []
-    search = Search(case.task.dialect, case.schema)
+    search, until_s = Search(case.task.dialect, case.schema), time.monotonic() + BUDGET_S
     for number, reading in enumerate(search.repairs(_draft(case))):
         least = min((one.repair.cost for one in good), default=None)
         if number >= READINGS_MAX or (least is not None and reading.cost >= least):
             break
         found = _mended(case, reading)
         (good if found.is_good else failed).append(found)
+        if time.monotonic() > until_s:
+            break
     if good:
         return _answer(case, sorted(good, key=lambda one: one.repair.cost))
     return _refused(case, failed)
@@ -100,11 +104,15 @@ def _is_statement(text: str, dialect: str) -> bool:
 def _mended(case: Case, reading: Repair) -> Mended:
     """Names put right, then said in the asked dialect, then run."""
     repair = known_functions(reading, case.task.dialect)
+    names = Resolution()
     if case.schema is not None:
         repair, names = mended(repair, case.schema)
         if names.problems:
             return Mended(repair, names, failure=f"nothing here is called {names.problems[0].name}")
         repair = grouped(witnessed(repair, case), case.schema, case.task.dialect)
+    is_as_it_was = not repair.changes and repair.source == case.task.dialect and not case.task.error
+    if is_as_it_was and case.schema is not None and not foreign_to(_text_of(case), case.task.dialect):
+        return _run(case, Mended(repair, names, _text_of(case)))
     return _said(case, repair)
 
 
@@ -148,7 +156,8 @@ def _run(case: Case, found: Mended) -> Mended:
     try:
         (case.runner(statement) if is_read else case.scratch(statement)).run(statement)
     except RunFailed as error:
-        if error.kind == "time":
+        # Too slow or too much for the place says nothing about the statement.
+        if error.kind == "time" or "too large" in error.reason or "too many" in error.reason:
             return found
         # A function of one's own, in a statement that is as it was, may well be there.
         is_own = not is_read and not found.repair.changes and case.task.dialect != "sqlite"
@@ -166,7 +175,7 @@ def _answer(case: Case, ranked: Sequence[Mended]) -> Answer:
     objection = gate.objection(statement)
     warnings = [] if objection is None else [f"It was mended by parsing alone and not run. {objection}"]
     if objection is None and case.schema is not None and not found.is_run:
-        warnings.append("It did not end in time, so that nothing is known of its result.")
+        warnings.append("It was not run to its end, so that nothing is known of its result.")
     verified: list[Verification] = ["parsed"]
     if case.schema is not None:
         verified.append("resolved")

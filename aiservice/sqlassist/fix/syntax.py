@@ -57,6 +57,9 @@ _UNENDED = frozenset(
 _CUT = ("SELECT", "FROM", "WHERE", "GROUP", "ORDER", "HAVING", "LIMIT", "JOIN", "DESC", "ASC", "AND", "NOT", "AS", "ON",
         "BY", "IN", "OR")  # fmt: skip
 WINDOW = 4
+# How far from the stop a bracket is tried, and from how many words on only what is near the stop.
+NEAR_WORDS = 40
+LONG_WORDS = 500
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,8 @@ def _typos(stop: Stop) -> Iterator[Draft]:
         is_called = place + 1 < len(stop.words) and stop.words[place + 1].text == "("
         distance_away = stop.place - place
         is_near = 0 <= distance_away <= WINDOW
+        if not is_near and len(stop.words) > LONG_WORDS:
+            continue
         limit = 1 if len(word.text) <= 4 else 2
         for keyword in KEYWORDS:
             if abs(len(keyword) - len(word.text)) > limit or len(word.text) < 2:
@@ -301,7 +306,7 @@ def _openings(stop: Stop) -> Iterator[Draft]:
     yield stop.drop(closed, rule="bracket", why="The bracket was never opened.", cost=1.1)
     for place in range(closed):
         yield from _glued(stop, place)
-    for place in range(closed, 0, -1):
+    for place in range(closed, max(0, closed - NEAR_WORDS), -1):
         is_called = stop.words[place - 1].upper in _CALLED and stop.words[place].text != "("
         words = [*stop.words[:place], Word("(", "sign", -1, " "), *stop.words[place:]]
         after = text_of(stop.words[place : closed + 1])
