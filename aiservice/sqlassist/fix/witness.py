@@ -2,7 +2,7 @@
 keys that are compared with a name, and conditions that nobody asked for."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from sqlglot import exp
 
@@ -20,6 +20,7 @@ _YEAR_LAST = re.compile(r"^(?P<month>\d{1,2})[/-](?P<day>\d{1,2})[/-](?P<year>\d
 _LABELS = ("name", "title", "label", "description")
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between, exp.In)
 CHECKED_MAX = 6
+SAMPLED = 5
 
 
 def witnessed(repair: Repair, case: Case) -> Repair:
@@ -30,7 +31,7 @@ def witnessed(repair: Repair, case: Case) -> Repair:
     for edit in _spelled(statement, case.task.question or ""):
         repair = repair.edited(statement, edit.change, edit.cost)
     names = resolve(statement, case.schema, repair.source)
-    for edit in [*_dates(statement, names), *_keys(statement, names, case)]:
+    for edit in [*_dates(statement, names, case), *_keys(statement, names, case)]:
         repair = repair.edited(statement, edit.change, edit.cost)
     if case.task.question and case.live is not None:
         for edit in _unasked(statement, case):
@@ -49,14 +50,11 @@ def _spelled(statement: exp.Expr, question: str) -> Iterator[Edit]:
             yield Edit(change("value", before, literal.sql(), "The question spells it so."), 0.3)
 
 
-def _dates(statement: exp.Expr, names: Resolution) -> Iterator[Edit]:
+def _dates(statement: exp.Expr, names: Resolution, case: Case) -> Iterator[Edit]:
     """A date that is written otherwise than the column's own are."""
     for column, literal, known in _compared(statement, names):
-        keeps_iso = known.kind in ("date", "datetime") or (
-            bool(known.values) and all(_ISO.match(value[:10]) for value in known.values)
-        )
         match = _YEAR_FIRST.match(literal.name) or _YEAR_LAST.match(literal.name)
-        if not keeps_iso or match is None or _ISO.match(literal.name):
+        if match is None or _ISO.match(literal.name) or not _keeps_iso(known, names.of(column), case):
             continue
         month, day = int(match["month"]), int(match["day"])
         if month > 12 >= day:
@@ -66,6 +64,26 @@ def _dates(statement: exp.Expr, names: Resolution) -> Iterator[Edit]:
         before = literal.sql()
         literal.set("this", f"{match['year']}-{month:02d}-{day:02d}")
         yield Edit(change("value", before, literal.sql(), f"{column.name} keeps dates as year-month-day."), 0.3)
+
+
+def _keeps_iso(known: Column, home: tuple[Table, Column] | None, case: Case) -> bool:
+    """Whether a column's dates begin with the year: by its type, by known values, or by some of the database's."""
+    if known.kind in ("date", "datetime"):
+        return True
+    values: Sequence[str] = known.values
+    if not values and home is not None and case.live is not None:
+        column, table = exp.to_identifier(known.name, quoted=True), exp.to_identifier(home[0].name, quoted=True)
+        query = exp.Select(
+            expressions=[exp.Column(this=column)],
+            from_=exp.From(this=exp.Table(this=table)),
+            where=exp.Where(this=exp.Not(this=exp.Is(this=exp.Column(this=column.copy()), expression=exp.Null()))),
+            limit=exp.Limit(expression=exp.Literal.number(SAMPLED)),
+        )
+        try:
+            values = [str(row[0]) for row in case.live.run(query, rows_max=SAMPLED).rows]
+        except RunFailed:
+            return False
+    return bool(values) and all(_ISO.match(value[:10]) for value in values)
 
 
 def _compared(statement: exp.Expr, names: Resolution) -> Iterator[tuple[exp.Column, exp.Literal, Column]]:
