@@ -94,7 +94,8 @@ DANGEROUS = frozenset(
 # What may stand in FROM as a table: it makes rows of its arguments alone.
 ROW_MAKERS = frozenset(
     """
-    explode exploding_generate_series flatten posexplode generate_series json_array_elements json_array_elements_text json_each json_each_text json_table
+    explode exploding_generate_series flatten posexplode generate_series json_array_elements
+    json_array_elements_text json_each json_each_text json_table
     json_tree jsonb_array_elements jsonb_array_elements_text jsonb_each jsonb_each_text range regexp_split_to_table
     string_split unnest generate_date_array generate_array explode_outer
     """.split()  # noqa: SIM905  # a list of names reads better as text

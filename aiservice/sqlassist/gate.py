@@ -19,6 +19,9 @@ from aiservice.sqlassist.functions import DANGEROUS, HARMLESS, ROW_MAKERS
 # It logs the text of statements that it cannot read whole, and those are nobody's but the caller's.
 logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
 
+# What sqlglot raises, beside its own errors, on some texts that are no SQL: `{a: b, :}` and the like.
+STUMBLES = (AttributeError, LookupError, TypeError, ValueError)
+UNREADABLE = (SqlglotError, RecursionError, *STUMBLES)
 STATEMENT_CHARACTERS_MAX = 100_000
 DEPTH_MAX = 150
 _USING = re.compile(
@@ -88,6 +91,8 @@ def parse(sql: str, dialect: str) -> list[exp.Expr]:
         raise StatementRefused(f"The query could not be read as {dialect}: {said(error)}", param="query") from None
     except RecursionError:
         raise StatementRefused("The query is nested too deeply.", param="query") from None
+    except STUMBLES:
+        raise StatementRefused(f"The query could not be read as {dialect}.", param="query") from None
     return [statement for statement in found if statement is not None and not isinstance(statement, exp.Semicolon)]
 
 

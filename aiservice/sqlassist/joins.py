@@ -19,7 +19,7 @@ class Step:
     is_to_many: bool
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)
 def _edges(schema: Schema) -> Mapping[str, Sequence[Step]]:
     edges: dict[str, list[Step]] = {table.name: [] for table in schema.tables}
     for table in schema.tables:

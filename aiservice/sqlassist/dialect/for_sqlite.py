@@ -189,7 +189,7 @@ def _difference(node: exp.Expr, source: str) -> exp.Expr:
     if unit in ("YEAR", "MONTH", "QUARTER"):
         begun = _months_between(later, earlier, unit)
         is_whole = source == "mysql" and isinstance(node, exp.TimestampDiff) and unit != "QUARTER"
-        return _gone_by(begun, later, earlier, unit) if is_whole else begun
+        return _gone_by(begun, later, earlier, unit=unit) if is_whole else begun
     days = _days(later, earlier)
     if unit == "DAY" and node.args.get("date_part_boundary", source in ("tsql", "mysql")):
         days = _days(call("DATE", _moment(later)), call("DATE", _moment(earlier)))
@@ -215,7 +215,7 @@ def _months_between(later: exp.Expr, earlier: exp.Expr, unit: str) -> exp.Expr:
     return exp.Paren(this=difference)
 
 
-def _gone_by(begun: exp.Expr, later: exp.Expr, earlier: exp.Expr, unit: str) -> exp.Expr:
+def _gone_by(begun: exp.Expr, later: exp.Expr, earlier: exp.Expr, *, unit: str) -> exp.Expr:
     """Whole months or years: one less where the later moment is not as far into its own."""
     form = "%m-%d %H:%M:%S" if unit == "YEAR" else "%d %H:%M:%S"
     sides = [call("STRFTIME", form, _moment(one.copy())) for one in (later, earlier)]

@@ -7,7 +7,7 @@ from sqlglot import exp
 
 _SHIFT = re.compile(r"^(?P<sign>[+-]?)(?P<amount>\d+)\s+(?P<unit>second|minute|hour|day|month|year)s?$", re.IGNORECASE)
 _BEGIN = re.compile(r"^start of (?P<unit>day|month|year)$", re.IGNORECASE)
-_PARTS = {"%Y": "YEAR", "%m": "MONTH", "%d": "DAY", "%H": "HOUR", "%M": "MINUTE", "%j": "DOY"}
+_PARTS: Mapping[str, str] = {"%Y": "YEAR", "%m": "MONTH", "%d": "DAY", "%H": "HOUR", "%M": "MINUTE", "%j": "DOY"}
 
 
 def from_sqlite(node: exp.Expr) -> exp.Expr:

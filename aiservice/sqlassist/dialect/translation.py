@@ -115,5 +115,5 @@ def parses(sql: str, dialect: str) -> bool:
     """Whether a text is one statement of the dialect."""
     try:
         return len([found for found in sqlglot.parse(sql, read=dialect) if found is not None]) == 1
-    except (SqlglotError, RecursionError):
+    except (SqlglotError, RecursionError, AttributeError, LookupError, TypeError, ValueError):
         return False

@@ -33,12 +33,12 @@ def explain(case: Case) -> Answer:
     """
     statement, dialect, warnings = read_anyhow(case.task.query, case.task.dialect)
     try:
-        return _answer(case, statement, dialect, warnings)
+        return _answer(case, statement, dialect, warnings=warnings)
     except RecursionError:
         raise StatementRefused("The query is nested too deeply to be explained.", param="query") from None
 
 
-def _answer(case: Case, statement: exp.Expr, dialect: str, warnings: list[str]) -> Answer:
+def _answer(case: Case, statement: exp.Expr, dialect: str, *, warnings: list[str]) -> Answer:
     names = resolve(statement, case.schema, dialect)
     explanation = _reworded(case, explained(statement, names, dialect))
     is_resolved = case.schema is not None and names.is_whole

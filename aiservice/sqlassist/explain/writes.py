@@ -1,13 +1,13 @@
 """Statements that write, described as what they would do."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from sqlglot import exp
 
 from aiservice.sqlassist.explain.phrases import Phrases, joined
 from aiservice.sqlassist.explain.showing import shown_name
 
-_DEFINED = {"CREATE": "create", "DROP": "remove", "ALTER": "change"}
+_DEFINED: Mapping[str, str] = {"CREATE": "create", "DROP": "remove", "ALTER": "change"}
 
 
 class Writes:

@@ -40,7 +40,7 @@ def known_functions(repair: Repair, dialect: str) -> Repair:
         if node is statement:
             return repair
         node.replace(other)
-        found = found.edited(statement, change("function", before, other.sql(dialect), why), 0.8)
+        found = found.edited(statement, change("function", before, other.sql(dialect), why=why), 0.8)
     return found
 
 

@@ -45,7 +45,7 @@ def _having(select: exp.Select) -> Iterator[Edit]:
     select.set("having", exp.Having(this=exp.and_(*before, *conditions)))
     texts = " AND ".join(part.sql() for part in moved)
     why = "WHERE looks at rows; what is asked of a group stands in HAVING."
-    yield Edit(change("having", f"WHERE {texts}", f"HAVING {texts}", why), 1.0)
+    yield Edit(change("having", f"WHERE {texts}", f"HAVING {texts}", why=why), 1.0)
 
 
 def _own_aggregates(node: exp.Expr, select: exp.Select) -> Sequence[exp.Expr]:
@@ -91,7 +91,7 @@ def _completed(select: exp.Select, names: Resolution) -> Iterator[Edit]:
     select.set("group", grouping)
     texts = ", ".join(one.sql() for one in columns)
     why = f"Beside an aggregate every column has to be in the group: {texts}."
-    yield Edit(change("group_by", before, grouping.sql(), why), 0.9)
+    yield Edit(change("group_by", before, grouping.sql(), why=why), 0.9)
 
 
 def _is_place(node: exp.Expr, count: int) -> bool:

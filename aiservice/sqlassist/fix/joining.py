@@ -84,7 +84,7 @@ def join_in(column: exp.Column, home: Table, schema: Schema) -> Edit | None:
     text = " ".join(one.sql() for one in joins)
     why = f"{column.name} is a column of {home.name}, which was not joined."
     return Edit(
-        change("join", before, f"{column.sql()} ... {text}" if text else column.sql(), why), 1.0 + 0.25 * len(steps)
+        change("join", before, f"{column.sql()} ... {text}" if text else column.sql(), why=why), 1.0 + 0.25 * len(steps)
     )
 
 
@@ -134,11 +134,11 @@ def rejoined(column: exp.Column, schema: Schema) -> Edit | None:
         return None
     # The table that was named, unless another one is nearer.
     start, steps = min(ways, key=lambda one: (len(one[1]), one[0] not in asked))
-    return _replaced(join, select, (start, steps), schema, column=column)
+    return _replaced(join, select, (start, steps), schema=schema, column=column)
 
 
 def _replaced(
-    join: exp.Join, select: exp.Select, way: tuple[str, Sequence[Step]], schema: Schema, *, column: exp.Column
+    join: exp.Join, select: exp.Select, way: tuple[str, Sequence[Step]], *, schema: Schema, column: exp.Column
 ) -> Edit | None:
     start, steps = way
     before, own = join.sql(), join.this.alias_or_name
@@ -158,7 +158,7 @@ def _replaced(
     select.set("joins", order)
     text = " ".join([*(one.sql() for one in middle), join.sql()])
     why = f"{column.name} is no key between these tables."
-    return Edit(change("join", before, text, why), 0.9 + 0.25 * len(steps))
+    return Edit(change("join", before, text, why=why), 0.9 + 0.25 * len(steps))
 
 
 def _conjuncts(join: exp.Join) -> Sequence[exp.Expr]:
@@ -182,7 +182,7 @@ def table_last(select: exp.Select, schema: Schema) -> Edit | None:
     before = select.sql()
     last.replace(last.this)
     select.set("from_", exp.From(this=exp.Table(this=identifier(named.name))))
-    return Edit(change("from", before, select.sql(), f"FROM is missing before the table {named.name}."), 1.0)
+    return Edit(change("from", before, select.sql(), why=f"FROM is missing before the table {named.name}."), 1.0)
 
 
 def read_from(column: exp.Column, schema: Schema) -> Edit | None:
@@ -196,4 +196,4 @@ def read_from(column: exp.Column, schema: Schema) -> Edit | None:
         return None
     select.set("from_", exp.From(this=exp.Table(this=identifier(owners[0].name))))
     why = f"Nothing is read from; {owners[0].name} is the one table that has these columns."
-    return Edit(change("from", "", f"FROM {owners[0].name}", why), 1.2)
+    return Edit(change("from", "", f"FROM {owners[0].name}", why=why), 1.2)

@@ -40,7 +40,7 @@ class Repair:
         return Repair(statement, self.source, (*self.changes, change), self.cost + cost)
 
 
-def change(rule: str, before: str, after: str, why: str) -> Change:
+def change(rule: str, before: str, after: str, *, why: str) -> Change:
     """A change whose texts are cut to one short line each."""
     return Change(rule, shown(before), shown(after), why)
 

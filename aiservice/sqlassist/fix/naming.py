@@ -100,7 +100,7 @@ def _unqualified(statement: exp.Expr, schema: Schema) -> Iterator[Edit]:
             table.set("catalog", None)
             table.set("this", identifier(known))
             why = f"No schema is called {before.rpartition('.')[0] or 'so'}; the table {known} is there without it."
-            yield Edit(change("qualifier", before, table.sql(), why), 0.1)
+            yield Edit(change("qualifier", before, table.sql(), why=why), 0.1)
     for column in statement.find_all(exp.Column):
         if column.args.get("db") is not None:
             column.set("db", None)
@@ -139,7 +139,7 @@ def _parted(select: exp.Select, alias: exp.Alias) -> Edit:
     select.set("expressions", [*select.expressions[:place], *parts, *select.expressions[place + 1 :]])
     after = ", ".join(part.sql() for part in parts)
     why = f"{alias.alias} is a column of the table: a comma is missing before it."
-    return Edit(change("comma", before, after, why), 1.0)
+    return Edit(change("comma", before, after, why=why), 1.0)
 
 
 def _reserved(statement: exp.Expr, schema: Schema) -> Iterator[Edit]:
@@ -152,7 +152,7 @@ def _reserved(statement: exp.Expr, schema: Schema) -> Iterator[Edit]:
         if is_known:
             name.set("quoted", True)
             why = f"{name.this} is a keyword too; as a name it takes quotes."
-            yield Edit(change("quoted_name", name.this, node.sql(), why), 0.5)
+            yield Edit(change("quoted_name", name.this, node.sql(), why=why), 0.5)
 
 
 def _other_table(table: exp.Table, place: _Place) -> Edit | None:
@@ -175,7 +175,7 @@ def _other_table(table: exp.Table, place: _Place) -> Edit | None:
         if isinstance(other.node, exp.Table) and other.name.lower() == name.lower():
             _rename_table(other.node, chosen)
     why = f"There is no table {name}; {chosen} is the nearest."
-    return Edit(change("table", name, chosen, why), 0.6 + (100 - best_ratio) / 25)
+    return Edit(change("table", name, chosen, why=why), 0.6 + (100 - best_ratio) / 25)
 
 
 def _is_inside(node: exp.Expr, other: exp.Expr) -> bool:
@@ -257,7 +257,7 @@ def _owned(column: exp.Column, name: str, before_name: str) -> Edit:
     before = column.sql()
     column.set("table", identifier(name))
     why = f"Nothing here is called {before_name}; the column is one of {name}."
-    return Edit(change("alias", before, column.sql(), why), 0.8)
+    return Edit(change("alias", before, column.sql(), why=why), 0.8)
 
 
 def _qualified(column: exp.Column, schema: Schema) -> Edit | None:
@@ -267,7 +267,7 @@ def _qualified(column: exp.Column, schema: Schema) -> Edit | None:
     before = column.sql()
     column.set("table", identifier(owners[0]))
     why = f"{' and '.join(owners)} have a column of this name; {owners[0]}'s is meant."
-    return Edit(change("ambiguous", before, column.sql(), why), 0.5)
+    return Edit(change("ambiguous", before, column.sql(), why=why), 0.5)
 
 
 def _column_edits(column: exp.Column, place: _Place) -> Iterator[_Option]:
@@ -322,13 +322,13 @@ def _renamed(column: exp.Column, name: str, place: _Place) -> Edit:
             ):
                 node.set("this", identifier(name))
     why = f"There is no column {place.problem.name} here; {name} is the nearest."
-    return Edit(change("column", before, column.sql(), why), 0.6 + (100 - points) / 25)
+    return Edit(change("column", before, column.sql(), why=why), 0.6 + (100 - points) / 25)
 
 
 def _moved(column: exp.Column, name: str) -> Edit:
     before = column.sql()
     column.set("table", identifier(name))
-    return Edit(change("column", before, column.sql(), f"{column.name} is a column of {name}."), 0.8)
+    return Edit(change("column", before, column.sql(), why=f"{column.name} is a column of {name}."), 0.8)
 
 
 def _is_text(column: exp.Column, schema: Schema) -> bool:
@@ -342,7 +342,7 @@ def _is_text(column: exp.Column, schema: Schema) -> bool:
 def _text(column: exp.Column) -> Edit:
     before, literal = column.sql(), exp.Literal.string(column.name)
     column.replace(literal)
-    return Edit(change("quote", before, literal.sql(), "It is a text, not a name, and takes single quotes."), 0.5)
+    return Edit(change("quote", before, literal.sql(), why="It is a text, not a name, and takes single quotes."), 0.5)
 
 
 def _listed(node: exp.Identifier, problem: Unresolved) -> Edit | None:
@@ -350,4 +350,4 @@ def _listed(node: exp.Identifier, problem: Unresolved) -> Edit | None:
     assert problem.nearest is not None
     node.set("this", problem.nearest)
     why = f"There is no column {problem.name}; {problem.nearest} is the nearest."
-    return Edit(change("column", problem.name, shown(problem.nearest), why), 1.0)
+    return Edit(change("column", problem.name, shown(problem.nearest), why=why), 1.0)

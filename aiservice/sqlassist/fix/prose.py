@@ -62,13 +62,15 @@ def shorter(draft: Draft) -> Iterator[Draft]:
         if match.start() > 0:
             tail = text[match.start() :]
             why = "What follows the statement is no SQL."
-            yield draft.edited(text[: match.start()].rstrip(), change("prose", tail, "", why), 0.4)
+            yield draft.edited(text[: match.start()].rstrip(), change("prose", tail, "", why=why), 0.4)
     for word in words_of(text[:_HEAD_CHARACTERS_MAX]):
         if word.start > 0 and word.upper in ("SELECT", "WITH") and not text[: word.start].rstrip().endswith("("):
             head = text[: word.start]
             is_sql = any(one.upper in ("FROM", "UNION", "INTERSECT", "EXCEPT") for one in words_of(head))
             cost = 2.5 if is_sql else 0.6
-            yield draft.edited(text[word.start :], change("prose", head, "", "What stands before it is no SQL."), cost)
+            yield draft.edited(
+                text[word.start :], change("prose", head, "", why="What stands before it is no SQL."), cost
+            )
             return
 
 
@@ -89,14 +91,14 @@ def _fence(draft: Draft) -> Draft:
     before = draft.text[: draft.text.index("```")].strip()
     if is_start(before):
         body = before
-    return draft.edited(body, change("code_fence", draft.text, body, "The statement was in a code fence."), 0.1)
+    return draft.edited(body, change("code_fence", draft.text, body, why="The statement was in a code fence."), 0.1)
 
 
 def _marks(draft: Draft) -> Draft:
     text = _MARKS.sub(" ", draft.text).strip()
     if text == draft.text:
         return draft
-    return draft.edited(text, change("marks", draft.text, text, "Marks of chat or web pages are no SQL."), 0.1)
+    return draft.edited(text, change("marks", draft.text, text, why="Marks of chat or web pages are no SQL."), 0.1)
 
 
 def has_glyphs(text: str) -> bool:
@@ -123,7 +125,7 @@ def _glyphs(draft: Draft) -> Draft:
     if text == draft.text:
         return draft
     why = "Typographic quotes, dashes and HTML's signs are none of SQL's."
-    return draft.edited(text, change("signs", draft.text, text, why), 0.2)
+    return draft.edited(text, change("signs", draft.text, text, why=why), 0.2)
 
 
 def _escapes(draft: Draft) -> Draft:
@@ -131,7 +133,7 @@ def _escapes(draft: Draft) -> Draft:
     text = _outside(draft.text, lambda part: _ESCAPES.sub(r"\1", part))
     if text == draft.text:
         return draft
-    return draft.edited(text, change("markdown", draft.text, text, "Markdown's backslashes are no SQL."), 0.1)
+    return draft.edited(text, change("markdown", draft.text, text, why="Markdown's backslashes are no SQL."), 0.1)
 
 
 def _label(draft: Draft) -> Draft:
@@ -139,4 +141,4 @@ def _label(draft: Draft) -> Draft:
     if match is None:
         return draft
     text = draft.text[match.end() :].strip()
-    return draft.edited(text, change("prose", match[0], "", "A label before the statement is no SQL."), 0.1)
+    return draft.edited(text, change("prose", match[0], "", why="A label before the statement is no SQL."), 0.1)

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import sqlglot
 from sqlglot import exp
-from sqlglot.errors import ParseError, SqlglotError
+from sqlglot.errors import ParseError
 
 from aiservice.sqlassist import gate
 from aiservice.sqlassist.dialect import detect, foreign_to
@@ -77,7 +77,7 @@ class Search:
                 yield Repair(statement, dialect, found.changes, cost)
             elif self._may_expand(dialect) and len(words) <= WORDS_MAX and cost < COST_MAX:
                 self.expanded += 1
-                self._expand(found, dialect, words, place)
+                self._expand(found, dialect, words, place=place)
 
     def _may_expand(self, dialect: str) -> bool:
         return self.expanded < EXPANDED_MAX and (dialect == self.dialect or dialect in self._likely[:2])
@@ -112,14 +112,14 @@ class Search:
         if text == draft.text:
             return draft
         why = "A name with blanks or hyphens in it takes quotes."
-        return draft.edited(text, change("quoted_name", draft.text, text, why), 0.5)
+        return draft.edited(text, change("quoted_name", draft.text, text, why=why), 0.5)
 
     def _push(self, draft: Draft, dialect: str, extra: float) -> None:
         if (draft.text, dialect) not in self._seen and draft.text:
             self._seen.add((draft.text, dialect))
             heapq.heappush(self._heap, (draft.cost + extra, len(self._seen), dialect, draft))
 
-    def _expand(self, draft: Draft, dialect: str, words: list[Word], place: int | None) -> None:
+    def _expand(self, draft: Draft, dialect: str, words: list[Word], *, place: int | None) -> None:
         extra = 0.0 if dialect == self.dialect else 0.8
         escaped = _unescaped(draft, words) if dialect not in _ESCAPING else None
         if escaped is not None:
@@ -136,7 +136,7 @@ def _unescaped(draft: Draft, words: list[Word]) -> Draft | None:
     if text == draft.text:
         return None
     why = "An apostrophe inside a text is written twice; a backslash says nothing here."
-    return draft.edited(text, change("quote", draft.text, text, why), 0.4)
+    return draft.edited(text, change("quote", draft.text, text, why=why), 0.4)
 
 
 def _parsed(text: str, dialect: str) -> tuple[exp.Expr | None, int | None]:
@@ -147,7 +147,7 @@ def _parsed(text: str, dialect: str) -> tuple[exp.Expr | None, int | None]:
         found = [one for one in sqlglot.parse(text, read=dialect) if one is not None]
     except ParseError as error:
         return None, _offset(text, error)
-    except (SqlglotError, RecursionError):
+    except gate.UNREADABLE:
         return None, None
     if len(found) != 1 or not isinstance(found[0], _STATEMENTS):
         return None, None

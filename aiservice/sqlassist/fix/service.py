@@ -83,10 +83,10 @@ def _draft(case: Case) -> Draft:
         raise StatementRefused(f"The query has {count} statements; send one at a time.", param="query")
     if others:
         why = "What stands before the statement is no SQL."
-        return draft.edited(others[0], change("prose", parts[0], "", why), 0.3)
+        return draft.edited(others[0], change("prose", parts[0], "", why=why), 0.3)
     if len(parts) > 1:
         why = "What follows the statement is no SQL of its own."
-        return draft.edited(parts[0], change("prose", "; ".join(parts[1:]), "", why), 0.3)
+        return draft.edited(parts[0], change("prose", "; ".join(parts[1:]), "", why=why), 0.3)
     return replace(draft, text=draft.text.rstrip().rstrip(";").rstrip())
 
 
@@ -127,13 +127,13 @@ def _said(case: Case, repair: Repair) -> Mended:
         return Mended(repair, Resolution(), failure=f"it cannot be said in {dialect}")
     if repair.source != dialect:
         why = f"This is {repair.source}; said in {dialect}."
-        repair = repair.edited(statement, change("dialect", given, sql, why), 0.0)
+        repair = repair.edited(statement, change("dialect", given, sql, why=why), 0.0)
     elif foreign := foreign_to(given, dialect):
         why = f"{dialect} does not have: {', '.join(foreign)}."
-        repair = repair.edited(statement, change("dialect", given, sql, why), 0.0)
+        repair = repair.edited(statement, change("dialect", given, sql, why=why), 0.0)
     elif case.task.error and not repair.changes and _spelling(sql) != _spelling(given):
         why = "The database did not read it as it was; this is the same in plainer words."
-        repair = repair.edited(statement, change("spelling", given, sql, why), 0.0)
+        repair = repair.edited(statement, change("spelling", given, sql, why=why), 0.0)
     names = resolve(statement, case.schema, dialect)
     if names.problems:
         return Mended(repair, names, sql, failure=f"nothing here is called {names.problems[0].name}")

@@ -97,18 +97,18 @@ class Stop:
         words = [*self.words[:place], *self.words[place + count :]]
         gone = text_of(self.words[place : place + count])
         reason = why or f"{gone} is one too many here."
-        return self.draft.edited(text_of(words), change(rule, gone, "", reason), cost)
+        return self.draft.edited(text_of(words), change(rule, gone, "", why=reason), cost)
 
     def swap(self, place: int, count: int, word: Word, *, rule: str, why: str, cost: float) -> Draft:
         words = [*self.words[:place], word, *self.words[place + count :]]
         return self.draft.edited(
-            text_of(words), change(rule, text_of(self.words[place : place + count]), word.text, why), cost
+            text_of(words), change(rule, text_of(self.words[place : place + count]), word.text, why=why), cost
         )
 
     def _changed(self, words: Sequence[Word], rule: str, place: int, *, why: str, cost: float) -> Draft:
         before = text_of(self.words[max(0, place - 3) : place + 2])
         after = text_of(words[max(0, place - 3) : place + 3])
-        return self.draft.edited(text_of(words), change(rule, before, after, why), cost)
+        return self.draft.edited(text_of(words), change(rule, before, after, why=why), cost)
 
 
 def proposals(stop: Stop) -> Iterator[Draft]:
@@ -237,7 +237,7 @@ def _lists(stop: Stop) -> Iterator[Draft]:
         if ends and begins and _clause_at(stop, place) not in ("WHERE", "ON", "HAVING", "AND", "OR", "LIMIT"):
             words = [*stop.words[:place], Word(",", "sign", -1), *stop.words[place:]]
             why = f"A comma is missing between {before.text} and {after.text}."
-            shown = change("comma", f"{before.text} {after.text}", f"{before.text}, {after.text}", why)
+            shown = change("comma", f"{before.text} {after.text}", f"{before.text}, {after.text}", why=why)
             yield stop.draft.edited(text_of(words), shown, 1.0 if place == stop.place else 1.1)
 
 
@@ -290,7 +290,7 @@ def _closings(stop: Stop) -> Iterator[Draft]:
         )
         words = [*stop.words[:place], Word(")", "sign", -1), *stop.words[place:]]
         before = text_of(stop.words[last:place])
-        shown = change("bracket", before, f"{before})", "The bracket was opened and not closed.")
+        shown = change("bracket", before, f"{before})", why="The bracket was opened and not closed.")
         yield stop.draft.edited(text_of(words), shown, cost)
     for place in open_at:
         yield stop.drop(place, rule="bracket", why="The bracket is never closed.", cost=1.7)
@@ -310,7 +310,7 @@ def _openings(stop: Stop) -> Iterator[Draft]:
         is_called = stop.words[place - 1].upper in _CALLED and stop.words[place].text != "("
         words = [*stop.words[:place], Word("(", "sign", -1, " "), *stop.words[place:]]
         after = text_of(stop.words[place : closed + 1])
-        shown = change("bracket", after, f"({after}", "The bracket was closed and not opened.")
+        shown = change("bracket", after, f"({after}", why="The bracket was closed and not opened.")
         yield stop.draft.edited(text_of(words), shown, 1.0 if is_called else 1.5 + 0.01 * (closed - place))
 
 
@@ -511,7 +511,7 @@ def _order(stop: Stop) -> Iterator[Draft]:
             words = [*stop.words[:start], *_spaced(moved), *stop.words[end:]]
             why = f"The clauses of a SELECT stand in the order {', '.join(part[0].upper for part in ordered)}."
             before, after = text_of(stop.words[start:end]), text_of(moved)
-            yield stop.draft.edited(text_of(words), change("clause_order", before, after, why), 1.0)
+            yield stop.draft.edited(text_of(words), change("clause_order", before, after, why=why), 1.0)
 
 
 def _spaced(words: Sequence[Word]) -> Iterator[Word]:

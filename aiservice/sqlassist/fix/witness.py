@@ -47,7 +47,7 @@ def _spelled(statement: exp.Expr, question: str) -> Iterator[Edit]:
         if other is not None and other != literal.name:
             before = literal.sql()
             literal.set("this", other)
-            yield Edit(change("value", before, literal.sql(), "The question spells it so."), 0.3)
+            yield Edit(change("value", before, literal.sql(), why="The question spells it so."), 0.3)
 
 
 def _dates(statement: exp.Expr, names: Resolution, case: Case) -> Iterator[Edit]:
@@ -63,7 +63,7 @@ def _dates(statement: exp.Expr, names: Resolution, case: Case) -> Iterator[Edit]
             continue
         before = literal.sql()
         literal.set("this", f"{match['year']}-{month:02d}-{day:02d}")
-        yield Edit(change("value", before, literal.sql(), f"{column.name} keeps dates as year-month-day."), 0.3)
+        yield Edit(change("value", before, literal.sql(), why=f"{column.name} keeps dates as year-month-day."), 0.3)
 
 
 def _keeps_iso(known: Column, home: tuple[Table, Column] | None, case: Case) -> bool:
@@ -114,7 +114,7 @@ def _keys(statement: exp.Expr, names: Resolution, case: Case) -> Iterator[Edit]:
         before = pair.sql()
         _select_key(pair, key, (target, label, literal))
         why = f"{column.name} holds keys of {target.name}, not names."
-        yield Edit(change("key_value", before, pair.sql(), why), 1.0)
+        yield Edit(change("key_value", before, pair.sql(), why=why), 1.0)
 
 
 def _select_key(pair: exp.EQ, key: ForeignKey, named: tuple[Table, Column, exp.Literal]) -> None:
@@ -162,7 +162,7 @@ def _unasked(statement: exp.Expr, case: Case) -> Iterator[Edit]:
         other = pair.parent.expression if pair.parent.this is pair else pair.parent.this
         pair.parent.replace(other.copy())
         why = f"No row has {literal.name!r} as {column.name}, and the question does not ask for it."
-        yield Edit(change("condition", before, "", why), 0.8)
+        yield Edit(change("condition", before, "", why=why), 0.8)
 
 
 def _is_kept(case: Case, home: tuple[Table, Column], literal: exp.Literal) -> bool:

@@ -1,6 +1,6 @@
 """Conditions in a question: comparisons, values, spans of time, what is not there."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from aiservice.sqlassist.generate.dates import Window, year_of
@@ -9,8 +9,8 @@ from aiservice.sqlassist.generate.link import Mark
 from aiservice.sqlassist.generate.plan import Condition, Either, Given, Having, Item, Versus, Where, Without
 from aiservice.sqlassist.generate.state import SKIP, State
 
-_OPPOSITE = {">": "<", "<": ">", ">=": "<=", "<=": ">="}
-_NEGATED = {"=": "!=", ">": "<=", "<": ">=", ">=": "<", "<=": ">", "like": "not like"}
+_OPPOSITE: Mapping[str, str] = {">": "<", "<": ">", ">=": "<=", "<=": ">="}
+_NEGATED: Mapping[str, str] = {"=": "!=", ">": "<=", "<": ">=", ">=": "<", "<=": ">", "like": "not like"}
 
 
 def take_conditions(state: State) -> None:
@@ -159,13 +159,13 @@ def _formulas(state: State, start: int, end: int) -> list[tuple[int, Where]]:
     return found
 
 
-def _spans(state: State, pattern: str, start: int, end: int) -> list[tuple[int, int]]:
+def _spans(state: State, pattern: str, start: int, *, end: int) -> list[tuple[int, int]]:
     return [(m.start(), m.end()) for m in state.each(pattern) if m.start() >= start and m.end() <= end]
 
 
 def _between(state: State, start: int, end: int) -> list[tuple[int, Where]]:
     found: list[tuple[int, Where]] = []
-    for first, last in _spans(state, f"([CM]{SKIP})?B{SKIP}[ND]{SKIP}[&w]{SKIP}[ND]", start, end):
+    for first, last in _spans(state, f"([CM]{SKIP})?B{SKIP}[ND]{SKIP}[&w]{SKIP}[ND]", start, end=end):
         marks = [state.marks[place] for place in range(first, last) if state.kinds[place] in "ND"]
         column = state.marks[first] if state.kinds[first] in "CM" else None
         if marks[0].kind == "D" and marks[-1].window is not None and marks[0].window is not None:
@@ -190,7 +190,7 @@ def _only_number(state: State) -> Ref | None:
 def _averages(state: State, start: int, end: int) -> list[tuple[int, Where]]:
     found: list[tuple[int, Where]] = []
     pattern = f"([CM]{SKIP})?G{SKIP}A{SKIP}(f?{SKIP}[CM])?"
-    for first, last in _spans(state, pattern, start, end):
+    for first, last in _spans(state, pattern, start, end=end):
         columns = [place for place in range(first, last) if state.kinds[place] in "CM"]
         compared = next(place for place in range(first, last) if state.kinds[place] == "G")
         aggregate = next(place for place in range(first, last) if state.kinds[place] == "A")
@@ -211,7 +211,7 @@ def _averages(state: State, start: int, end: int) -> list[tuple[int, Where]]:
 def _texts(state: State, start: int, end: int) -> list[tuple[int, Where]]:
     """Parts of texts: starts with, ends with, contains."""
     found: list[tuple[int, Where]] = []
-    for first, last in _spans(state, "(C[wrphf~]*)?[~]?[QV]pw[CM]", start, end):
+    for first, last in _spans(state, "(C[wrphf~]*)?[~]?[QV]pw[CM]", start, end=end):
         mark = state.marks[last - 1]
         if state.kinds[first] == "C":
             said = content(f"{state.marks[first].text} {mark.text}".lower().split())
@@ -222,7 +222,7 @@ def _texts(state: State, start: int, end: int) -> list[tuple[int, Where]]:
             text = next(state.marks[place].text for place in range(first, last) if state.kinds[place] in "QV")
             found.append((first, Condition(ref, "like", (f"%{text}%",))))
             state.use(first, last)
-    for first, last in _spans(state, f"([CM]{SKIP})?[~^$]+{SKIP}[QVuN]({SKIP}p{SKIP}[CM])?", start, end):
+    for first, last in _spans(state, f"([CM]{SKIP})?[~^$]+{SKIP}[QVuN]({SKIP}p{SKIP}[CM])?", start, end=end):
         columns = [place for place in range(first, last) if state.kinds[place] in "CM"]
         place = next(one for one in range(first, last) if state.kinds[one] in "~^$")
         target = next((one for one in range(place + 1, last) if state.kinds[one] in "QVuN"), None)
@@ -248,7 +248,7 @@ def _comparisons(state: State, start: int, end: int) -> list[tuple[int, Where]]:
         f"G{SKIP}N{SKIP}T", f"G{SKIP}N", f"[CM]{SKIP}N{SKIP}G", f"p?N{SKIP}G",
     )  # fmt: skip
     for pattern in patterns:
-        for first, last in _spans(state, pattern, start, end):
+        for first, last in _spans(state, pattern, start, end=end):
             where = _comparison(state, first, last)
             if where is not None:
                 found.append((first, where))
@@ -276,7 +276,7 @@ def _comparison(state: State, first: int, last: int) -> Where | None:
         state.use(first, last)
         return None
     elif (year := year_of(number.text)) is not None and compared.attribute in ("date", ""):
-        return _year(state, year, operator, first, last)
+        return _year(state, year, operator, first=first, last=last)
     elif compared.attribute:
         known = state.attribute(compared.attribute, _beside(state, first) or state.main)
         if known is not None:
@@ -310,7 +310,7 @@ def _beside(state: State, place: int) -> str:
 
 def _dates(state: State, start: int, end: int) -> list[tuple[int, Where]]:
     found: list[tuple[int, Where]] = []
-    for begin, last in _spans(state, f"([CM]{SKIP})?[pG]*{SKIP}D({SKIP}[&w]{SKIP}D)?", start, end):
+    for begin, last in _spans(state, f"([CM]{SKIP})?[pG]*{SKIP}D({SKIP}[&w]{SKIP}D)?", start, end=end):
         first = begin
         windows = [place for place in range(first, last) if state.kinds[place] == "D"]
         window = state.marks[windows[0]].window
@@ -344,14 +344,14 @@ def _date_ref(state: State, place: int, column: Mark | None) -> Ref | None:
 
 def _years(state: State, start: int, end: int) -> list[tuple[int, Where]]:
     found: list[tuple[int, Where]] = []
-    for begin, last in _spans(state, f"([CM]{SKIP})?p?{SKIP}N", start, end):
+    for begin, last in _spans(state, f"([CM]{SKIP})?p?{SKIP}N", start, end=end):
         first = begin
         year = year_of(state.marks[last - 1].text)
         if year is None:
             continue
         if state.kinds[first] in "CM" and not _is_year_column(state, first):
             first = last - 1
-        where = _year(state, year, "=", first, last)
+        where = _year(state, year, "=", first=first, last=last)
         if where is not None:
             found.append((last - 1, where))
     return found
@@ -364,7 +364,7 @@ def _is_year_column(state: State, place: int) -> bool:
     return any(ref in refs for mark in state.marks if mark.kind == "N" for ref, _ in mark.values)
 
 
-def _year(state: State, year: Window, operator: str, first: int, last: int) -> Condition | None:
+def _year(state: State, year: Window, operator: str, *, first: int, last: int) -> Condition | None:
     if state.kinds[first] in "CM" and (ref := state.ref(state.marks[first], state.near(first))) is not None:
         state.use(first, last)
         if ref in state.dates([ref.table]) and ref not in state.years([ref.table]):
@@ -389,7 +389,7 @@ def _year(state: State, year: Window, operator: str, first: int, last: int) -> C
 
 def _values(state: State, start: int, end: int) -> list[tuple[int, Where]]:
     found: list[tuple[int, Where]] = []
-    for first, last in _spans(state, f"(?:[CM]{SKIP}[G(]?)?V", start, end):
+    for first, last in _spans(state, f"(?:[CM]{SKIP}[G(]?)?V", start, end=end):
         place = last - 1
         mark = state.marks[place]
         column = first if state.kinds[first] in "CM" else None
@@ -435,7 +435,7 @@ def _parted(values: Sequence[tuple[Ref, str]], place: int) -> list[tuple[int, Wh
 def _equals(state: State, start: int, end: int) -> list[tuple[int, Where]]:
     """`C is N` and `C Q`."""
     found: list[tuple[int, Where]] = []
-    for first, last in _spans(state, f"[CM]{SKIP}G?{SKIP}[NQ]", start, end):
+    for first, last in _spans(state, f"[CM]{SKIP}G?{SKIP}[NQ]", start, end=end):
         ref = state.ref(state.marks[first], state.near(first))
         if ref is None:
             continue

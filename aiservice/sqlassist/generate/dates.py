@@ -1,7 +1,7 @@
 """Spans of time in a question: a day, a month, a quarter, a year, the past N days."""
 
 from calendar import monthrange
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Literal
@@ -10,7 +10,7 @@ from aiservice.sqlassist.generate.vocabulary import MONTHS
 from aiservice.sqlassist.generate.words import Word
 
 Unit = Literal["day", "week", "month", "year"]
-_UNITS: dict[str, Unit] = {
+_UNITS: Mapping[str, Unit] = {
     "day": "day", "days": "day", "week": "week", "weeks": "week", "month": "month", "months": "month", "year": "year",
     "years": "year",
 }  # fmt: skip

@@ -1,13 +1,13 @@
 """What the context of a task defines: "X refers to a column", "X = formula", "'V' is the name of a thing"."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import sqlglot
 from sqlglot import exp
-from sqlglot.errors import SqlglotError
 
+from aiservice.sqlassist import gate
 from aiservice.sqlassist.generate.lexicon import Lexicon, Ref, content
 from aiservice.sqlassist.generate.words import meaning, words_of
 
@@ -16,7 +16,12 @@ _SAYS = re.compile(
     r"^\s*(?P<left>.+?)\s+(?:refers?(?: to)?|means?(?: to)?|=|is an?|is the|is|are the|are)\s+(?P<right>.+?)\s*\.?\s*$",
     re.IGNORECASE,
 )
-_OPERATIONS: dict[str, type[exp.Binary]] = {"divide": exp.Div, "subtract": exp.Sub, "add": exp.Add, "multiply": exp.Mul}
+_OPERATIONS: Mapping[str, type[exp.Binary]] = {
+    "divide": exp.Div,
+    "subtract": exp.Sub,
+    "add": exp.Add,
+    "multiply": exp.Mul,
+}
 _GLUE = frozenset({"of", "the", "a", "an", "s", "in", "on", "to", "for"})
 
 
@@ -77,7 +82,7 @@ def _definition(left: str, right: str, lexicon: Lexicon) -> Iterator[Definition]
         return
     formula = None if quoted else _formula(right)
     if formula is not None:
-        yield from _formulas(said, *formula, lexicon)
+        yield from _formulas(said, *formula, lexicon=lexicon)
         return
     about = re.split(r"\bof\b|\bin\b", right.lower())[0]
     refs = tuple(ref for ref, score in lexicon.columns(content(about.split())) if score >= 1) if about.strip() else ()
@@ -112,7 +117,7 @@ def _formula(text: str) -> tuple[exp.Expr, exp.Expr | None] | None:
     try:
         first = sqlglot.parse_one(head, read="sqlite")
         where = sqlglot.parse_one(tail, read="sqlite") if tail else None
-    except (SqlglotError, RecursionError):
+    except gate.UNREADABLE:
         return None
     first = first.transform(_operation)
     if any(part is not None and part.find(exp.Anonymous) for part in (first, where)):
@@ -130,7 +135,9 @@ def _operation(node: exp.Expr) -> exp.Expr:
     return node
 
 
-def _formulas(said: tuple[str, ...], first: exp.Expr, where: exp.Expr | None, lexicon: Lexicon) -> Iterator[Definition]:
+def _formulas(
+    said: tuple[str, ...], first: exp.Expr, where: exp.Expr | None, *, lexicon: Lexicon
+) -> Iterator[Definition]:
     names = [column.name for part in (first, where) if part is not None for column in part.find_all(exp.Column)]
     if not names or any(not lexicon.schema.tables_with(name) for name in names):
         return

@@ -55,7 +55,7 @@ class Lexicon:
             words = name_words(table.name)[prefix:]
             for word in set(words):
                 self._tables.setdefault(word, []).append((frozenset(words), table.name))
-            for named in _columns(table, frozenset(words), prefix, self._short):
+            for named in _columns(table, frozenset(words), prefix, short=self._short):
                 for word in named.own | named.owners:
                     self._columns.setdefault(word, []).append(named)
 
@@ -122,7 +122,7 @@ def _among(word: str, parts: frozenset[str], short: frozenset[str]) -> bool:
     return word in parts or any(_alike(part, word, short) for part in parts)
 
 
-def _columns(table: Table, owners: frozenset[str], skipped: int, short: frozenset[str]) -> Iterator[Named]:
+def _columns(table: Table, owners: frozenset[str], skipped: int, *, short: frozenset[str]) -> Iterator[Named]:
     named = [name_words(column.name) for column in table.columns]
     prefix = _shared(named) if len(named) > 1 else 0
     for column, words in zip(table.columns, named, strict=True):

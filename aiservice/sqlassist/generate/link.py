@@ -37,9 +37,6 @@ class Mark:
     is_sure: bool = True
 
 
-_OPERATORS: dict[str, tuple[str, str, str]] = {}
-
-
 def _operators() -> Mapping[str, tuple[str, str, str]]:
     found: dict[str, tuple[str, str, str]] = {}
     for text in english.COUNTS:
@@ -70,7 +67,7 @@ class Linker:
     """Links one question."""
 
     def __init__(
-        self, lexicon: Lexicon, values: ValueIndex, definitions: Sequence[Definition], context: str = ""
+        self, lexicon: Lexicon, values: ValueIndex, definitions: Sequence[Definition], *, context: str = ""
     ) -> None:
         self._context = frozenset(word.stem for text in (context, context.replace("_", " ")) for word in words_of(text))
         self._lexicon = lexicon

@@ -123,7 +123,7 @@ def _superlative(state: State, place: int) -> None:
         known = state.attribute(mark.attribute, table) if table else None
         if known is not None:
             state.kinds[place] = "_"
-            _ordered(state, known[0], is_descending != known[1], limit)
+            _ordered(state, known[0], is_descending != known[1], limit=limit)
         return
     counted = state.find(f"^.{{{place}}}S{SKIP}(?:K{SKIP})?X?{SKIP}T")
     if counted is not None:
@@ -151,14 +151,14 @@ def _superlative(state: State, place: int) -> None:
             state.order.append(Order(Item(ref, middle[0]), is_descending))
             state.limit, state.wants_group = limit, True
         else:
-            _ordered(state, ref, is_descending, limit)
+            _ordered(state, ref, is_descending, limit=limit)
         return
     before = next((m for m in state.each(f"[CM]{SKIP}S") if m.end() == place + 1), None)
     if before is not None:
         ref = state.ref(state.marks[before.start()], state.near(before.start()), numeric=True)
         if ref is not None:
             state.use(*before.span())
-            _ordered(state, ref, is_descending, limit)
+            _ordered(state, ref, is_descending, limit=limit)
 
 
 def _as_aggregate(state: State, place: int, word: str) -> Mark:
@@ -193,7 +193,7 @@ def _after(state: State, place: int) -> str:
     return ""
 
 
-def _ordered(state: State, ref: Ref, is_descending: bool, limit: int) -> None:
+def _ordered(state: State, ref: Ref, is_descending: bool, *, limit: int) -> None:
     """Rows of the counted or other table belong to the best one, else the rows themselves are ordered."""
     if state.counted and ref.table != state.counted and len(state.key(ref.table)) == 1:
         state.where.append(Best(ref, state.key(ref.table)[0], is_descending))

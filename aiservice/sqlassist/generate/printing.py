@@ -1,7 +1,7 @@
 """A plan as a statement: joins over keys, names quoted where they have to be, dates in PostgreSQL's words."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 
 from sqlglot import exp
@@ -25,10 +25,10 @@ from aiservice.sqlassist.joins import Step, path_between
 from aiservice.sqlassist.schema import Schema
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_COMPARISONS: dict[str, type[exp.Binary]] = {
+_COMPARISONS: Mapping[str, type[exp.Binary]] = {
     "=": exp.EQ, "!=": exp.NEQ, ">": exp.GT, "<": exp.LT, ">=": exp.GTE, "<=": exp.LTE,
 }  # fmt: skip
-_AGGREGATES: dict[str, type[exp.AggFunc]] = {
+_AGGREGATES: Mapping[str, type[exp.AggFunc]] = {
     "avg": exp.Avg, "sum": exp.Sum, "min": exp.Min, "max": exp.Max, "count": exp.Count,
 }  # fmt: skip
 

@@ -47,17 +47,18 @@ class Readings:
     is_cut: bool = False
 
 
-def marks_of(question: str, context: str | None, schema: Schema, database: str = "") -> Sequence[Mark]:
+def marks_of(question: str, context: str | None, schema: Schema, *, database: str = "") -> Sequence[Mark]:
     """What each word of the question stands for."""
     lexicon = lexicon_of(schema)
-    linker = Linker(lexicon, index_of(schema), definitions_of(context, lexicon), f"{context or ''} {database}")
+    definitions, said = definitions_of(context, lexicon), f"{context or ''} {database}"
+    linker = Linker(lexicon, index_of(schema), definitions, context=said)
     return linker.marks(words_of(_MATCHING.sub("", question))[:WORDS_MAX])
 
 
 def read(case: Case, schema: Schema) -> Readings:
     """The readings that can be said in the dialect."""
     database = case.task.database.name if case.task.database is not None else ""
-    marks = marks_of(case.task.query, case.task.context, schema, database)
+    marks = marks_of(case.task.query, case.task.context, schema, database=database)
     if len(words_of(case.task.query)) >= WORDS_MAX:
         return Readings(marks, (), is_cut=True)
     return Readings(marks, tuple(_readings(case, schema, marks)))

@@ -108,7 +108,7 @@ def _item(state: State, items: list[Item], place: int) -> int:
     kinds = "".join(state.kinds)
     counted = re.compile(f"K{_OVER}X?{_OVER}([CMT])").match(kinds, place)
     if counted is not None:
-        return _count(state, items, place, counted.end() - 1)
+        return _count(state, items, place, target=counted.end() - 1)
     if re.compile("K[wrphf2_]*([.]|$)").match(kinds, place) and state.main:
         items.append(Item(None, "count", table=state.counted or state.main))
         state.kinds[place] = "_"
@@ -124,10 +124,10 @@ def _item(state: State, items: list[Item], place: int) -> int:
                 if kinds[step] == "A":
                     items.append(Item(ref, state.marks[step].word))
             state.use(*listed.span())
-            return _spread(state, items, listed.end(), kinds)
+            return _spread(state, items, listed.end(), kinds=kinds)
     rows = re.compile(f"A{SKIP}T").match(kinds, place)
     if rows is not None and state.marks[place].word == "sum":
-        return _total(state, items, place, rows.end())
+        return _total(state, items, place, end=rows.end())
     if kinds[place] == "C":
         _column(state, items, place)
     if kinds[place] == "F":
@@ -135,7 +135,7 @@ def _item(state: State, items: list[Item], place: int) -> int:
     return place + 1
 
 
-def _spread(state: State, items: list[Item], place: int, kinds: str) -> int:
+def _spread(state: State, items: list[Item], place: int, *, kinds: str) -> int:
     """`the highest price and weight of each X`: the second number is meant alike."""
     match = re.compile(f"&{_OVER}(C)").match(kinds, place)
     is_grouped = any(mark.kind == "E" for mark in state.marks)
@@ -150,7 +150,7 @@ def _spread(state: State, items: list[Item], place: int, kinds: str) -> int:
     return match.end()
 
 
-def _total(state: State, items: list[Item], place: int, end: int) -> int:
+def _total(state: State, items: list[Item], place: int, *, end: int) -> int:
     """The total of a table is how many rows it has."""
     state.counted = state.marks[end - 1].tables[0]
     items.append(Item(None, "count", table=state.counted))
@@ -188,7 +188,7 @@ def _formula(state: State, items: list[Item], place: int) -> None:
         state.kinds[place] = "_"
 
 
-def _count(state: State, items: list[Item], place: int, target: int) -> int:
+def _count(state: State, items: list[Item], place: int, *, target: int) -> int:
     mark = state.marks[target]
     is_distinct = "X" in state.kinds[place:target]
     if mark.kind == "C" and mark.refs:

@@ -1,7 +1,6 @@
 """The action generate."""
 
 import sqlglot
-from sqlglot.errors import SqlglotError
 
 from aiservice.core.errors import StatementRefused
 from aiservice.sqlassist import gate
@@ -66,7 +65,7 @@ def _is_write(text: str, dialect: str) -> bool:
         return False
     try:
         statement = sqlglot.parse_one(text, read=dialect)
-    except (SqlglotError, RecursionError):
+    except gate.UNREADABLE:
         return True
     return gate.objection(statement) is not None
 

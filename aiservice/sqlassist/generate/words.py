@@ -1,7 +1,7 @@
 """A question as words: quoted texts, dates and numbers apart, each word with its stem."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Literal
@@ -9,7 +9,7 @@ from typing import Literal
 from aiservice.sqlassist.generate.vocabulary import ABBREVIATIONS, MONTHS, NUMBERS, SYNONYMS
 from aiservice.sqlassist.schema.keys import singular, tokens
 
-_QUOTES = {'"': '"', "‘": "’", "“": "”", "`": "`"}
+_QUOTES: Mapping[str, str] = {'"': '"', "‘": "’", "“": "”", "`": "`"}
 _TOKEN = re.compile(
     r"""(?P<quoted>"[^"]+"|‘[^’]+’|“[^”]+”|`[^`]+`|(?<!\w)'[^']*(?:'\w[^']*)*'(?!\w))"""
     r"""|(?P<date>\d{4}[-/]\d{1,2}[-/]\d{1,2}|\d{1,2}/\d{1,2}/\d{4})"""
@@ -18,7 +18,7 @@ _TOKEN = re.compile(
     r"""|(?P<mark>>=|<=|!=|<>|[<>=.?!;,:()%])""",
     re.VERBOSE,
 )
-_IRREGULAR = {
+_IRREGULAR: Mapping[str, str] = {
     "people": "person", "children": "child", "men": "man", "women": "woman", "feet": "foot", "made": "make",
     "has": "have", "had": "have", "sold": "sell", "bought": "buy", "held": "hold", "got": "get", "gave": "give",
     "took": "take", "won": "win", "paid": "pay", "spent": "spend", "ran": "run", "sang": "sing", "wrote": "write",

@@ -66,7 +66,7 @@ class Columns:
         kind = "text" if column.values else kind_of(spelled)
         position = after
         while position < end:
-            position = self._said(draft, column, position, end)
+            position = self._said(draft, column, position, end=end)
         remark = self._script.remarks(start, end)
         comment = column.comment or remark
         draft.columns[name.lower()] = Column(
@@ -114,7 +114,7 @@ class Columns:
             draft.primary_key = listed
         elif words[0] == "FOREIGN":
             at = next((at for at in range(bracket, end) if self._tokens[at].upper == "REFERENCES"), end)
-            self._reference(draft, listed, at, end)
+            self._reference(draft, listed, at, end=end)
         elif words[0] == "UNIQUE":
             draft.unique.append(listed)
         elif words[0] in ("KEY", "INDEX") and listed:
@@ -166,7 +166,7 @@ class Columns:
             raise self._script.invalid(self._tokens[position].start, "',' or ')' is expected after a column's type")
         return False
 
-    def _said(self, draft: Draft, column: "_Column", position: int, end: int) -> int:
+    def _said(self, draft: Draft, column: "_Column", position: int, *, end: int) -> int:
         """One thing that is said of a column after its type; where the next one begins."""
         token, following = self._tokens[position], self._tokens[position + 1]
         match token.upper:
@@ -189,7 +189,7 @@ class Columns:
             case "CHECK":
                 column.values = column.values or self._checked(position, end).get(column.name.lower(), ())
             case "REFERENCES":
-                return self._reference(draft, (column.name,), position, end)
+                return self._reference(draft, (column.name,), position, end=end)
             case "DEFAULT" | "ON" | "CONSTRAINT" | "COLLATE":
                 return min(position + 2, end) if following.upper != "(" else self._script.closing.get(position + 1, end)
         return self._script.closing.get(position, position) + 1
@@ -201,7 +201,7 @@ class Columns:
                 return self._tokens[at + 2].text
         return ""
 
-    def _reference(self, draft: Draft, columns: tuple[str, ...], at: int, end: int) -> int:
+    def _reference(self, draft: Draft, columns: tuple[str, ...], at: int, *, end: int) -> int:
         position = at + 1
         while position + 2 < end and self._tokens[position + 1].upper == ".":
             position += 2

@@ -179,9 +179,9 @@ class _Reader:
             return self._virtual(draft, at + 1, end)
         elif self._upper(at, end) not in ("AS", "LIKE", "CLONE", "PARTITION", "SELECT", "ON", "OF", "ENGINE"):
             raise self.script.invalid(self.script.tokens[at].start, f"'(' is expected after the table {name[:60]}")
-        return self._options(draft, start, at, end)
+        return self._options(draft, start, at, end=end)
 
-    def _options(self, draft: Draft, start: int, at: int, end: int) -> int:
+    def _options(self, draft: Draft, start: int, at: int, *, end: int) -> int:
         stop = self._next(at, end)
         for position in range(at, stop):
             match self._upper(position, stop):

@@ -152,7 +152,6 @@ def test_as_a_question_they_are_answered_by_a_read_or_not_at_all(order: str) -> 
         assert_a_read_or_nothing(text, "DROP TABLE reader", *(() if text.startswith("{") else (text,)))
 
 
-@pytest.mark.xfail(raises=AttributeError, reason="sqlglot stumbles over '{a: b, :}', which fix makes of it")
 def test_as_a_proposal_in_json_they_are_answered_by_a_read_or_not_at_all() -> None:
     for order in ORDERS:
         assert_a_read_or_nothing("How many readers are there?", DISGUISES[-1].format(order))
