@@ -332,11 +332,26 @@ def _moved(column: exp.Column, name: str) -> Edit:
 
 
 def _is_text(column: exp.Column, schema: Schema) -> bool:
-    """`country = "France"`: in quotes for names, compared with a column, and nobody's name."""
-    quoted = isinstance(column.this, exp.Identifier) and column.this.quoted
-    if not quoted or column.table or schema.tables_with(column.name):
+    """`country = "France"`, or `status = paid` where that is one of its values: a text, and nobody's name."""
+    is_compared = isinstance(column.parent, _COMPARISONS) and column.arg_key in (
+        "expression",
+        "expressions",
+        "low",
+        "high",
+    )
+    if not is_compared or column.table or schema.tables_with(column.name):
         return False
-    return isinstance(column.parent, _COMPARISONS) and column.arg_key in ("expression", "expressions", "low", "high")
+    quoted = isinstance(column.this, exp.Identifier) and column.this.quoted
+    return quoted or column.name.lower() in _values_beside(column, schema)
+
+
+def _values_beside(column: exp.Column, schema: Schema) -> set[str]:
+    """The known values of the column that it is compared with, in lower case."""
+    other = column.parent.this if column.parent is not None else None
+    if not isinstance(other, exp.Column):
+        return set()
+    found = [known for table in sources_of(column, schema).values() if (known := table.column(other.name)) is not None]
+    return {value.lower() for known in found for value in known.values}
 
 
 def _text(column: exp.Column) -> Edit:

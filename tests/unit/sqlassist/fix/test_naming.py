@@ -89,3 +89,11 @@ def test_a_name_that_is_like_nothing_is_refused_and_said() -> None:
     assert answer.refused is not None
     assert answer.refused.code == "not_repairable"
     assert answer.refused.missing == ("horsepower",)
+
+
+def test_a_bare_word_that_is_one_of_the_column_s_values_is_a_text() -> None:
+    schema = "CREATE TABLE repairs (id INT PRIMARY KEY, state TEXT CHECK (state IN ('waiting', 'done')), paid INT);"
+    answer = mended("SELECT id FROM repairs WHERE state = waiting", schema=schema)
+    assert answer.sql == "SELECT id FROM repairs WHERE state = 'waiting'"
+    assert rules(answer) == ["quote"]
+    assert mended("SELECT id FROM repairs WHERE id = paid", schema=schema).changes == ()
