@@ -125,6 +125,8 @@ class Phrases:
         if isinstance(node.this, exp.Star):
             return f"every column of {shown_name(node.table)}"
         known = self._names.of(node)
+        if node.table.upper() == "EXCLUDED":
+            return f"the {shown_name(node.name if known is None else known[1].name)} that was to be inserted"
         if known is not None:
             owner = node.table if node.table and known[0].name in self._repeated else known[0].name
             return f"{shown_name(owner)}.{shown_name(known[1].name)}"
@@ -211,9 +213,15 @@ class Phrases:
     def _existence(self, node: exp.Expr, which: str = "at least one row") -> str:
         return f"there is {which} in {self.of(node.this)}"
 
+    def _date(self, node: exp.Expr) -> str:
+        """sqlglot puts it around what a function takes a part of, too; there it was not written."""
+        is_written = not isinstance(node.parent, exp.Func) or isinstance(node.parent, exp.AggFunc)
+        return f"the date of {self.of(node.this)}" if is_written else self.of(node.this)
+
     def _between(self, node: exp.Expr, words: str = "is between") -> str:
         low, high = self.of(node.args["low"]), self.of(node.args["high"])
-        return f"{self.of(node.this)} {words} {low} and {high} (both included)"
+        order = ", in either order" if node.args.get("symmetric") else ""
+        return f"{self.of(node.this)} {words} {low} and {high} (both included{order})"
 
     def _case(self, node: exp.Expr) -> str:
         start = f"{self.of(node.this)} is " if node.this is not None else ""
@@ -335,9 +343,8 @@ _SAYERS: Mapping[type, _Sayer] = {
     exp.Coalesce: lambda phrases, node: (
         f"the first of {phrases.listed([node.this, *node.expressions])} that is not NULL"
     ),
-    **dict.fromkeys(
-        (exp.TsOrDsToTimestamp, exp.TsOrDsToDate, exp.TimeStrToTime), lambda phrases, node: phrases.of(node.this)
-    ),
+    **dict.fromkeys((exp.TsOrDsToTimestamp, exp.TimeStrToTime), lambda phrases, node: phrases.of(node.this)),
+    exp.TsOrDsToDate: Phrases._date,
     exp.CurrentDate: lambda _phrases, _node: "the current date",
     exp.CurrentTimestamp: lambda _phrases, _node: "the current time",
     exp.Query: Phrases.query,

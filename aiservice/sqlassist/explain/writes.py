@@ -35,6 +35,9 @@ class Writes:
         else:
             yield f"This is the statement {statement.key.upper()}: {self._say.sql(statement)}."
         yield from self._concerned(statement)
+        returning = statement.args.get("returning")
+        if isinstance(returning, exp.Returning):
+            yield f"It would return {self._say.listed(returning.expressions)} of each row that it wrote (RETURNING)."
         yield "It is not run."
 
     def _target(self, statement: exp.Expr) -> str:
@@ -54,11 +57,15 @@ class Writes:
             shown = joined([self._say.of(row) for row in rows.expressions])
             yield f"It has {count} {'row' if count == 1 else 'rows'} of values: {shown}."
         conflict = statement.args.get("conflict")
-        if conflict is not None and conflict.expressions:
-            changes = self._say.listed(conflict.expressions)
-            yield f"A row that is there already would be changed instead, so that {changes}."
-        elif conflict is not None:
-            yield "A row that is there already would be left as it is."
+        if conflict is None:
+            return
+        keys = [self._say.of(key.this) for key in conflict.args.get("conflict_keys") or ()]
+        same = f" (the same {joined(keys)})" if keys else ""
+        if conflict.expressions:
+            changes = joined([self._change(one) for one in conflict.expressions])
+            yield f"Where such a row is there already{same}, it would be changed instead: {changes}."
+        else:
+            yield f"Where such a row is there already{same}, it would be left as it is."
 
     def _update(self, statement: exp.Update) -> Iterator[str]:
         changes = joined([self._change(one) for one in statement.expressions])

@@ -14,6 +14,7 @@ from aiservice.sqlassist import gate
 from aiservice.sqlassist.case import Case
 from aiservice.sqlassist.fix import fix
 from aiservice.sqlassist.generate.confidence import ANSWERED, VERIFIED, sureness
+from aiservice.sqlassist.generate.doubts import is_doubtful
 from aiservice.sqlassist.generate.readings import Reading
 from aiservice.sqlassist.names import resolve
 from aiservice.sqlassist.runner import Rows, RunFailed, Runner
@@ -80,7 +81,11 @@ class Choice:
 
 def choose(case: Case, readings: Sequence[Reading]) -> Choice | None:
     """None where nothing is sure enough to be answered."""
-    whole = [Candidate(one.sql, one.statement, one) for one in readings if one.is_whole]
+    whole = [
+        Candidate(one.sql, one.statement, one)
+        for one in readings
+        if one.is_whole and not _is_doubtful(case, one.statement)
+    ]
     proposed, warnings = _proposed(case)
     candidates = [*whole, *proposed]
     if not candidates:
@@ -108,6 +113,10 @@ def choose(case: Case, readings: Sequence[Reading]) -> Choice | None:
     )
     is_verified = best.own >= VERIFIED or (best.own >= ANSWERED and best.votes >= 2)
     return Choice(best.best, min(worth, 0.98), is_verified, others, tuple(filter(None, dict.fromkeys(warnings))))
+
+
+def _is_doubtful(case: Case, statement: exp.Expr) -> bool:
+    return case.schema is not None and is_doubtful(case.task.query, statement, case.schema)
 
 
 def _worth(group: Group, proposals: int) -> float:

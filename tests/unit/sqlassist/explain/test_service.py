@@ -8,6 +8,7 @@ import pytest
 from sqlglot import exp
 
 from aiservice.core.errors import SchemaInvalid, StatementRefused
+from aiservice.sqlassist import machine
 from aiservice.sqlassist.case import Case
 from aiservice.sqlassist.explain import brief, explain
 from aiservice.sqlassist.model import Answer, Plan, Task
@@ -153,3 +154,22 @@ def test_a_statement_of_a_page_is_explained_in_milliseconds(explained: Explain) 
     answer = explained(sql)
     assert time.process_time() - started_s < 0.5
     assert answer.is_verified
+
+
+@pytest.mark.parametrize(
+    ("sql", "dialect", "said"),
+    [
+        ("SELECT id FROM book WHERE DATE(lent) <> '2024-01-05'", "mysql", "the date of lent is not '2024-01-05'"),
+        ("SELECT id FROM book WHERE YEAR(lent) = 2024", "mysql", "YEAR(lent) is 2024"),
+        ("SELECT id FROM book WHERE id BETWEEN SYMMETRIC 5 AND 1", "postgres", "(both included, in either order)"),
+        ("DELETE FROM book RETURNING id", "postgres", "It would return id of each row"),
+        (
+            "INSERT INTO book (id, title) VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET title = EXCLUDED.title",
+            "postgres",
+            "(the same id), it would be changed instead: title becomes the title that was to be inserted",
+        ),
+    ],
+)
+def test_nothing_of_a_clause_is_lost(sql: str, dialect: str, said: str) -> None:
+    answer = machine.assist(Task("explain", sql, dialect))
+    assert said in answer.explanation.text.replace("book.", "")
