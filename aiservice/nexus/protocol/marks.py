@@ -62,6 +62,11 @@ def is_path(text: str) -> bool:
     return is_known and not (name in _PRODUCTS and name == text.lower())
 
 
+def plain(path: str) -> str:
+    """The path without a `./` before it, which says nothing."""
+    return path.removeprefix("./")
+
+
 def path_in_line(line: str) -> str:
     """The path that a line of its own or a heading names, or nothing where the line says more than that."""
     if len(line) > 2 * PATH_CHARS_MAX:
@@ -73,7 +78,7 @@ def path_in_line(line: str) -> str:
     label = _LABEL.match(rest)
     word = rest[label.end() if label else 0 :].lstrip("* ").strip()
     word = word.rstrip(":").strip("`\"'*").rstrip(":").strip()
-    return word if is_path(word) else ""
+    return plain(word) if is_path(word) else ""
 
 
 def path_in_comment(line: str) -> str:
@@ -81,7 +86,7 @@ def path_in_comment(line: str) -> str:
     if len(line) > 2 * PATH_CHARS_MAX:
         return ""
     found = _COMMENT.match(line)
-    return found[1] if found and is_path(found[1]) else ""
+    return plain(found[1]) if found and is_path(found[1]) else ""
 
 
 def marker(line: str) -> Literal["search", "divider", "replace"] | None:
@@ -110,10 +115,12 @@ class Fence(NamedTuple):
     def path(self) -> str:
         """The path behind the marks, as an attribute, a word of its own or `tsx:src/App.tsx`; or nothing."""
         if found := _ATTRIBUTE.search(self.info):
-            return next(group for group in found.groups() if group)
+            return plain(next(group for group in found.groups() if group))
         words = self.info.split()[:3]
-        paths = [word for word in (*(word.partition(":")[2] for word in words), *words) if is_path(word)]
-        return next(iter(paths), "")
+        words = [*(word.partition(":")[2] for word in words), *words]
+        # A language may be called as its file is: dockerfile.
+        paths = [word for word in words if is_path(word) and word.lower() not in _BARE_NAMES]
+        return plain(next(iter(paths), ""))
 
     def is_file_of(self, path: str) -> bool:
         """Whether a path near this fence may be that of the block, and not only of what a command is about."""

@@ -2,7 +2,7 @@
 
 from aiservice.nexus.protocol.blocks import OpenEdit, OpenFile, Opening
 from aiservice.nexus.protocol.events import Event, FileClosed, FileOpened, FileText, MessageText, OperationRead
-from aiservice.nexus.protocol.marks import Fence, fence_in_line, marker, path_in_comment, path_in_line
+from aiservice.nexus.protocol.marks import Fence, fence_in_line, marker, path_in_comment, path_in_line, plain
 from aiservice.nexus.protocol.operations import AddDependency, Delete, Edit, Message, Operation, Rename, Write
 from aiservice.nexus.protocol.tags import Tag, end_tag, goes_on, is_unfinished, tags_in_line
 
@@ -129,7 +129,7 @@ class ReplyParser:
         if at == 0 and is_unfinished(line):
             self._half_tag = [line]
             return None
-        path = path_in_line(rest) if at == 0 else ""
+        path = path_in_line(rest) or path_in_comment(rest) if at == 0 else ""
         if path:
             self._flush_named()
             self._named, self._named_lines = path, [rest]
@@ -203,7 +203,8 @@ class ReplyParser:
             if is_ended:
                 self._begin_file(opening)
                 return at
-            opening.raw.append(line)
+            if at == 0:
+                opening.raw.append(line)
             return None
         if opening.fence is not None and opening.fence.is_closed_by(line):
             self._end_empty(opening, line)
@@ -239,13 +240,9 @@ class ReplyParser:
             opening.path, opening.has_path_line = path, True
             opening.raw.append(line)
             return True
-        if (
-            opening.fence is not None
-            and not opening.bare_path
-            and not opening.path
-            and path_in_line(line) == line.strip()
-        ):
-            opening.bare_path = line.strip()
+        bare = path_in_line(line) if opening.fence and not (opening.bare_path or opening.path) else ""
+        if bare and bare == plain(line.strip()):
+            opening.bare_path = bare
             opening.raw.append(line)
             return True
         return False

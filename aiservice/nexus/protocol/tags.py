@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
-from aiservice.nexus.protocol.marks import is_path
+from aiservice.nexus.protocol.marks import is_path, plain
 
 Kind = Literal["write", "edit", "rename", "delete", "dependency"]
 _KINDS: Mapping[str, Kind] = {
@@ -56,14 +56,13 @@ class Tag(NamedTuple):
     @property
     def path(self) -> str:
         """The path under any of its names, else any attribute that looks like one, else nothing."""
-        return self._first(_FROM_NAMES if self.kind == "rename" else _PATH_NAMES) or next(
-            (value for value in self.attributes.values() if is_path(value)), ""
-        )
+        path = self._first(_FROM_NAMES if self.kind == "rename" else _PATH_NAMES)
+        return plain(path or next((value for value in self.attributes.values() if is_path(value)), ""))
 
     @property
     def to(self) -> str:
         """The new path of a renamed file."""
-        return self._first(_TO_NAMES)
+        return plain(self._first(_TO_NAMES))
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -99,10 +98,10 @@ def goes_on(line: str) -> bool:
 
 
 def _kind(name: str) -> Kind | None:
-    plain = re.sub(r"[_-]", "", name).lower()
+    word = re.sub(r"[_-]", "", name).lower()
     for prefix in _PREFIXES:
-        plain = plain.removeprefix(prefix)
-    return _KINDS.get(plain)
+        word = word.removeprefix(prefix)
+    return _KINDS.get(word)
 
 
 def _read(line: str, found: re.Match[str], kind: Kind) -> Tag | None:

@@ -184,6 +184,8 @@ def test_a_block_without_a_path_is_the_default_file_once() -> None:
         "<File className='big' />\n<Delete /> <edit>\n",
         "```\nsrc/a.ts\nsrc/b.ts\n```\n",
         "No code, only words about a < b.\n",
+        "<file>\nwords\n",
+        "a.ts is a file\n\nb.ts\n\nc\n",
     ],
 )
 def test_talk_is_no_operation(text: str) -> None:
@@ -191,6 +193,35 @@ def test_talk_is_no_operation(text: str) -> None:
 
     assert isinstance(message, Message)
     assert message.text == text.strip()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "// src/a.tsx\n```tsx\nlet a\n```\n",
+        "<!-- src/a.tsx -->\n\n```\nlet a\n```\n",
+        "Create `src/a.tsx`:\n```\nlet a\n```\n",
+        "2. **src/a.tsx**\n   ```ts\n   let a\n   ```\n",
+        "#### File: `src/a.tsx` (updated)\n```tsx\nlet a\n```",
+        "```src/a.tsx\nlet a\n```\n",
+        "```tsx {1,2} file=src/a.tsx\nlet a\n```\n",
+        "```tsx:src/a.tsx\nlet a\n```\n",
+        "<file src/a.tsx>let a</file>",
+        "./src/a.tsx\n```tsx\nlet a\n```\n",
+        "<file path='./src/a.tsx'>let a</file>",
+        "<boltAction type='file' filePath='src/a.tsx'>\nlet a\n</boltAction>\n<boltAction type='shell'>npm i\n",
+        "<file>\n// src/a.tsx\nlet a\n</file>\n",
+        "<write-file path={'src/a.tsx'}>\n```tsx\n// src/a.tsx\nlet a\n```\nSo much.\n</write-file>",
+        "```tsx\n<file path='src/a.tsx'>\nlet a\n</file>\n```\n",
+        "src/a.tsx\n```tsx\n<file path='src/a.tsx'>\nlet a\n</file>\n```\n",
+    ],
+)
+def test_a_path_is_found_wherever_models_put_it(text: str) -> None:
+    assert steps(text) == [Write(path="src/a.tsx", text="let a\n")]
+
+
+def test_a_language_that_is_called_as_a_file_is_no_path() -> None:
+    assert steps("```dockerfile\n# Dockerfile\nFROM x\n```\n") == [Write(path="Dockerfile", text="FROM x\n")]
 
 
 def test_a_missing_end_tag_leaves_the_file_unclosed() -> None:
