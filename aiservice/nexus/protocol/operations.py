@@ -4,8 +4,9 @@ import msgspec
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """One step, in the order of the reply. `path` is what the model wrote, less a `./`, and not yet checked; empty for a message.
+    """One step, in the order of the reply.
 
+    `path` is what the model wrote, less a `./`, and not yet checked; it is empty for a message.
     `is_closed` is False for what the reply began and did not end, or whose end cannot be told: it is never applied.
     """
 
